@@ -1,0 +1,40 @@
+"""Numbers as digits of mixed bases, most significant first, over whole arrays; both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+
+
+def to_digits(values: Int64s, bases: Sequence[int]) -> Int64s:
+    """Return digits int64 (n, len(bases)) of values in `[0, prod(bases))`; greater values wrap.
+
+    Example:
+        >>> to_digits(np.array([1234]), (2, 10, 10, 10)).tolist()
+        [[1, 2, 3, 4]]
+    """
+    weights = [prod(bases[place + 1 :]) for place in range(len(bases))]
+    return values[..., None] // np.array(weights) % np.array(bases)
+
+
+def from_digits(digits: Int64s, bases: Sequence[int]) -> Int64s:
+    """Return the values of digits int64 (..., len(bases)): the inverse of `to_digits`."""
+    weights = [prod(bases[place + 1 :]) for place in range(len(bases))]
+    return (digits * np.array(weights)).sum(axis=-1)
+
+
+def clamp(values: Int64s, limit: int) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+    """Return values saturated to `[-limit, limit]`, and where that changed them."""
+    clamped = np.clip(values, -limit, limit)
+    return clamped, clamped != values
+
+
+def to_notches(delta: Int64s, unit: int) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+    """Return wheel steps in whole notches, rounded towards zero both ways, and where something was left over."""
+    notches = np.sign(delta) * (np.abs(delta) // unit)
+    return notches, notches * unit != delta

@@ -1,0 +1,88 @@
+"""Pieces: the units in which encoders write.
+
+An encoder turns each event into a run of codes; each code names a piece of text. The tokenizer is asked once per piece, and rows of ids and
+rows of text are both one Arrow `take` of the same codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Int64s = npt.NDArray[np.int64]
+
+IMAGE_PLACEHOLDER = "<image_placeholder>"
+
+
+@dataclass(frozen=True)
+class EncodedEvents:
+    """Encoded events of one episode.
+
+    Attributes:
+        pieces: Text of each piece. The image is the piece `IMAGE_PLACEHOLDER`.
+        codes: Piece codes of all events one after another, int64 (k,).
+        offsets: Event i has the codes `[offsets[i], offsets[i + 1])`, int64 (m + 1,).
+        sources: Which of the given events each encoded one is, int64 (m,), ascending.
+        counts: What could not be encoded or was altered: `not_encodable`, `clamped`, `wheel_rounded`, ...
+    """
+
+    pieces: Sequence[str]
+    codes: Int64s
+    offsets: Int64s
+    sources: Int64s
+    counts: dict[str, int]
+
+    def texts(self) -> list[str]:
+        """Text of each encoded event."""
+        table = pa.array(self.pieces, pa.large_string())
+        joined = gather(table, self.codes, self.offsets)
+        return list(joined.to_pylist())
+
+
+@dataclass(frozen=True)
+class PieceTable:
+    """Pieces as a tokenizer sees them.
+
+    Attributes:
+        texts: Text of each piece, Arrow large_string (p,).
+        ids: Token ids of each piece as the bytes of little-endian int32, Arrow large_binary (p,).
+        num_ids: Number of ids of each piece, int64 (p,).
+    """
+
+    texts: pa.LargeStringArray
+    ids: pa.LargeBinaryArray
+    num_ids: Int64s
+
+    @staticmethod
+    def from_ids(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> PieceTable:
+        """Make a table from ids as lists."""
+        blobs = [np.asarray(part, "<i4").tobytes() for part in ids]
+        lengths = np.array([len(part) for part in ids], np.int64)
+        return PieceTable(pa.array(texts, pa.large_string()), pa.array(blobs, pa.large_binary()), lengths)
+
+    def take_ids(self, codes: Int64s) -> npt.NDArray[np.int32]:
+        """Return the ids of a run of codes, one after another; int32."""
+        taken = self.ids.take(pa.array(codes))
+        data = taken.buffers()[2]
+        return np.frombuffer(data, "<i4") if data is not None and data.size else np.empty(0, np.int32)
+
+
+def gather(table: pa.Array, codes: Int64s, offsets: Int64s) -> pa.Array:
+    """Join runs of pieces: element i is the concatenation of `table[codes[offsets[i]:offsets[i + 1]]]`.
+
+    Args:
+        table: Pieces, large_string or large_binary.
+        codes: int64 (k,).
+        offsets: int64 (m + 1,), ascending within `[0, k]`.
+
+    Returns:
+        An array (m,) of the table's type. Cost: one copy of the result.
+    """
+    taken = table.take(pa.array(codes[offsets[0] : offsets[-1]]))
+    ends = np.frombuffer(taken.buffers()[1], np.int64)[: len(taken) + 1]
+    joined = ends[offsets - offsets[0]]
+    return pa.Array.from_buffers(table.type, len(offsets) - 1, [None, pa.py_buffer(joined), taken.buffers()[2]])

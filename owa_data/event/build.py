@@ -1,0 +1,116 @@
+"""Build the event dataset from the episode index.
+
+Input: episodes, `EventParams`. Output: the dataset folder and the counts for `metrics/event.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from owa_data.errors import ParamsError
+from owa_data.event.activity import parse_selection
+from owa_data.event.convert import convert_recording
+from owa_data.params import EventParams
+from owa_data.raw.episodes import Episode
+from owa_data.store.incremental import EpisodeInput
+from owa_data.store.dataset_folder import Lineage
+from owa_data.store.ledger import Counts
+from owa_data.store.metrics import aggregate
+from owa_data.store.source import ByteSource, is_url
+
+
+@dataclass(frozen=True)
+class EventConversion:
+    """Conversion of recordings with fixed params; picklable."""
+
+    params: EventParams
+    kind: str = "event"
+
+    @property
+    def key_params(self) -> dict[str, Any]:
+        """See `store.incremental.Conversion`. The names of the topic table's rows do not shape the bytes, its order does not either."""
+        return self.params.model_dump(mode="json")
+
+    def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
+        """Convert one recording."""
+        return convert_recording(source, episode.episode_path, self.params, is_sound=episode.is_sound)
+
+
+def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[EpisodeInput]:
+    """Return what `event` converts: each recording of the index."""
+    return [
+        EpisodeInput(
+            episode.episode_path,
+            episode.split,
+            episode.group,
+            episode.metadata,
+            f"{recordings_dir.rstrip('/')}/{episode.episode_path}"
+            if is_url(recordings_dir)
+            else str(Path(recordings_dir) / PurePosixPath(episode.episode_path)),
+            episode.sha256,
+            episode.size_bytes,
+            episode.is_sound,
+        )
+        for episode in episodes
+    ]
+
+
+def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
+    """Check params against what the recordings hold, before any work.
+
+    Raises:
+        ParamsError: A topic that no recording has, or a malformed selection.
+    """
+    parse_selection(params.intervals.select)
+    present = sorted({topic for episode in episodes for topic in episode.topics})
+    for name, row in params.topics.items():
+        if row.topic not in present:
+            raise ParamsError(
+                f"event.topics.{name}.topic",
+                f"no recording has the topic {row.topic!r}. Topics: {', '.join(present)}. Name another one, or take the row out "
+                f"(~event.topics.{name})",
+            )
+
+
+def event_metrics(lineage: Lineage, params: EventParams) -> Counts:
+    """Return the content of `metrics/event.json`: counts per topic, asked and achieved rates, by split and group."""
+    return aggregate(lineage, lambda counts: _finish(counts, params))
+
+
+def _finish(counts: Counts, params: EventParams) -> Counts:
+    active_s = counts.pop("active_ns", 0) / 1e9
+    counts["active_hours"] = round(active_s / 3600, 6)
+    for row in params.topics.values():
+        topic = counts.get("topics", {}).get(row.topic)
+        if topic is not None:
+            topic["asked_hz"] = row.rate_hz
+            topic["achieved_hz"] = round((topic["kept"] + topic.get("added", 0)) / active_s, 3) if active_s else 0.0
+    return counts
+
+
+def topic_plot(lineage: Lineage) -> list[Counts]:
+    """Return the rows of `plots/event_topics.json`: what became of each topic's messages."""
+    topics = aggregate(lineage, lambda counts: counts).get("topics", {})
+    rows = []
+    for topic, counts in topics.items():
+        rows.append({"topic": topic, "fate": "kept", "messages": counts["kept"]})
+        rows += [{"topic": topic, "fate": f"dropped: {reason}", "messages": n} for reason, n in counts["dropped"].items()]
+    return rows
+
+
+def describe_event(metrics: Counts) -> str:
+    """Return a short summary for people."""
+    lines = [
+        f"event: {metrics['episodes']} episodes, {metrics['active_hours']:.3f} active hours, {metrics['rows']:,} rows, "
+        f"{metrics['size_bytes'] / 1e6:.1f} MB"
+    ]
+    for topic, counts in metrics["topics"].items():
+        fates = [f"{number:,} {reason}" for reason, number in counts["dropped"].items()]
+        rate = f", {counts['achieved_hz']:.1f} Hz" + (f" of {counts['asked_hz']:g}" if counts["asked_hz"] else "")
+        lines.append(f"  {topic}: {counts['read']:,} read, {counts['kept']:,} kept{rate}; dropped: {', '.join(fates) or 'none'}")
+    return "\n".join(lines)

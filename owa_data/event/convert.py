@@ -1,0 +1,312 @@
+"""One recording to the event rows of one episode.
+
+Input: an open recording and `EventParams`. Output: record batches of `EVENT_SCHEMA`, ascending by time, ties in file order, and a ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from owa_data.errors import ParamsError
+from owa_data.event import activity, intervals, resample
+from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
+from owa_data.event.grid import as_rate
+from owa_data.event.intervals import Intervals
+from owa_data.event.resample import Resampled
+from owa_data.event.rows import wrap_payloads
+from owa_data.params import EventParams, TopicParams
+from owa_data.raw import messages
+from owa_data.raw.columns import MessageColumns, read_columns
+from owa_data.raw.layout import read_layout
+from owa_data.store.source import ByteSource
+from owa_data.schema import EVENT_SCHEMA
+from owa_data.store.ledger import Counts, add_counts, topic_counts
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+ROWS_PER_BATCH = 4096
+KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
+
+
+@dataclass(frozen=True)
+class TopicRows:
+    """Event rows of one topic and type: times and places int64 (m,), payloads as JSON text (m,), and the counts of its messages."""
+
+    topic: str
+    message_type: str
+    times_ns: Int64s
+    positions: Int64s
+    interval_index: Int64s
+    payloads: pa.LargeStringArray
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """Valid messages of one topic and type that lie in an interval."""
+
+    times_ns: Int64s
+    interval_index: Int64s
+    payloads: pa.LargeBinaryArray
+    intervals: Intervals
+
+
+def convert_recording(
+    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool
+) -> tuple[Iterator[pa.RecordBatch], Counts]:
+    """Convert one recording.
+
+    Args:
+        source: The recording.
+        episode_path: What the rows carry as `episode_path`.
+        params: The stage's params.
+        is_sound: The index found nothing wrong with these very bytes, so CRCs are not checked again.
+
+    Returns:
+        Record batches of at most `ROWS_PER_BATCH` rows, made as they are asked for, and the ledger.
+
+    Raises:
+        ParamsError: A resampling that does not fit the topic's messages.
+    """
+    topics = {row.topic for row in params.topics.values()}
+    hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
+    columns, _ = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound)
+    selected = activity.select_intervals(params.intervals, _activity_times(columns, params))
+    rows: list[TopicRows] = []
+    ledger: Counts = {"topics": {}}
+    for name, topic in params.topics.items():
+        parts = list(_convert_topic(name, topic, columns[topic.topic], selected)) if topic.topic in columns else []
+        rows += parts
+        ledger["topics"][topic.topic] = add_counts([topic_counts(0, 0, {}), *(part.counts for part in parts)])
+    ledger["num_intervals"] = len(selected)
+    ledger["active_ns"] = int((selected[:, 1] - selected[:, 0]).sum())
+    ledger["rows"] = sum(len(part.times_ns) for part in rows)
+    return _iter_batches(rows, episode_path), ledger
+
+
+def _activity_times(columns: Mapping[str, MessageColumns], params: EventParams) -> activity.ActivityTimes:
+    def times_of(role: str) -> Int64s | None:
+        names = [row.topic for row in params.topics.values() if row.activity == role]
+        if not names:
+            return None
+        moments = [columns[name].times_ns for name in names if name in columns]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *moments]), kind="stable")
+
+    ends = [(part.times_ns[0], part.times_ns[-1] + 1) for part in columns.values() if len(part)]
+    releases = np.empty(0, np.int64)
+    if activity.uses_hotkey(params.intervals) and KEYBOARD_TOPIC in columns:
+        vk, pressed, valid = messages.keyboard_columns(columns[KEYBOARD_TOPIC].payloads)
+        releases = columns[KEYBOARD_TOPIC].times_ns[valid][(vk == params.intervals.hotkey_vk) & ~pressed]
+    return activity.ActivityTimes(
+        start_ns=int(min((start for start, _ in ends), default=0)),
+        end_ns=int(max((end for _, end in ends), default=0)),
+        screens=times_of("screen"),
+        inputs=times_of("input"),
+        hotkey_releases=releases,
+    )
+
+
+def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selected: Intervals) -> Iterator[TopicRows]:
+    for code, recorded_type in enumerate(columns.message_types):
+        of_type = np.flatnonzero(columns.type_codes == code)
+        message_type = messages.current_type(recorded_type)
+        interval_index = intervals.index_of(selected, columns.times_ns[of_type])
+        inside = of_type[interval_index >= 0]
+        interval_index = interval_index[interval_index >= 0]
+        dropped = {"inactive": len(of_type) - len(inside)}
+        if not columns.is_json:
+            dropped["not_json"] = len(inside)
+            inside, interval_index = inside[:0], interval_index[:0]
+        whole = len(inside) == len(columns)
+        payloads = columns.payloads if whole else columns.payloads.take(pa.array(inside))
+        messages_in = _Inside(columns.times_ns[inside], interval_index, payloads, selected)
+        resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
+        for reason, number in resampled.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + number
+        num_added = int(resampled.is_added.sum())
+        yield TopicRows(
+            topic.event_topic,
+            messages.RAW_MOUSE if topic.as_raw else message_type,
+            resampled.times_ns,
+            columns.positions[inside[sources]],
+            interval_index[sources],
+            texts,
+            topic_counts(len(of_type), len(resampled.sources) - num_added, dropped, **resampled.altered),
+        )
+
+
+def _resample(
+    name: str, topic: TopicParams, recorded_type: str, message_type: str, inside: _Inside
+) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    """Resample by what the messages are. Returns the rows, their payloads, and for each row its message among `inside`."""
+    _check_kind(name, topic, message_type)
+    if topic.as_raw or message_type == messages.RAW_MOUSE:
+        return _resample_mouse(topic, message_type, inside)
+    if message_type == messages.KEYBOARD:
+        return _resample_keyboard(topic, inside)
+    if message_type == messages.SCREEN:
+        return _resample_screens(topic, recorded_type, inside)
+    if message_type == messages.MOUSE:
+        rows, valid = messages.mouse_columns(inside.payloads)
+        can_drop = np.array([row.event_type == "move" for row in rows], np.bool_)
+    else:
+        valid = messages.is_json(inside.payloads)
+        can_drop = np.ones(int(valid.sum()), np.bool_)
+    sound = _only(inside, valid)
+    resampled = _thin(topic, sound, can_drop)
+    return _finish(resampled, _text(sound.payloads.take(pa.array(resampled.sources))), valid)
+
+
+def _check_kind(name: str, topic: TopicParams, message_type: str) -> None:
+    key = f"event.topics.{name}"
+    if topic.as_raw and message_type not in (messages.MOUSE, messages.RAW_MOUSE):
+        raise ParamsError(f"{key}.as_raw", f"topic {topic.topic!r} has {message_type} messages, not mouse positions")
+    if topic.resample == "sum_moves" and not topic.as_raw and message_type != messages.RAW_MOUSE:
+        raise ParamsError(f"{key}.resample", f"sum_moves needs relative motion; {topic.topic!r} has {message_type}. Set as_raw: true")
+    if topic.resample == "repeat_held_keys" and message_type != messages.KEYBOARD:
+        raise ParamsError(f"{key}.resample", f"repeat_held_keys needs keys; {topic.topic!r} has {message_type}")
+
+
+def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    if message_type == messages.MOUSE:
+        rows, valid = messages.mouse_columns(inside.payloads)
+        sound = _only(inside, valid)
+        table, says = raw_from_mouse(rows, sound.interval_index)
+    else:
+        table, valid = messages.raw_mouse_columns(inside.payloads)
+        sound = _only(inside, valid)
+        says = np.ones(len(table), np.bool_)
+        if topic.as_raw:
+            table, says = raw_from_absolute(table, sound.interval_index)
+    if not says.all():
+        sound, table = _only(sound, says), table[says]
+    is_motion = (table[:, 3] == 0) & (table[:, 4] == 0) & (table[:, 2] & messages.MOVE_ABSOLUTE == 0)
+    if topic.resample == "sum_moves":
+        rate = as_rate(topic.rate_hz)
+        resampled, motion = resample.sum_moves(
+            sound.times_ns, sound.interval_index, sound.intervals, rate, table[:, :2], is_motion
+        )
+        written = table[resampled.sources]
+        is_new = np.any(motion != written[:, :2], axis=1)
+        written[:, :2] = motion
+    else:
+        resampled = _thin(topic, sound, is_motion)
+        written = table[resampled.sources]
+        is_new = np.zeros(len(written), np.bool_)
+    if topic.as_raw:
+        is_new[:] = True
+    texts = _text(sound.payloads.take(pa.array(resampled.sources)))
+    if is_new.any():
+        new = messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
+        texts = _replace(texts, is_new, new)
+    resampled = _with_reason(resampled, "no_previous_position", int(len(says) - says.sum()))
+    return _finish(resampled, texts, _chain(valid, says))
+
+
+def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    vk, pressed, valid = messages.keyboard_columns(inside.payloads)
+    sound = _only(inside, valid)
+    if topic.resample != "repeat_held_keys":
+        # Keys are never thinned out: a rate limits motion and frames alone.
+        return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), valid)
+    rate = as_rate(topic.rate_hz)
+    resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
+    texts = _text(sound.payloads.take(pa.array(resampled.sources)))
+    if resampled.is_added.any():
+        sources = resampled.sources[resampled.is_added]
+        new = messages.write_keyboard(vk[sources], pressed[sources], resampled.times_ns[resampled.is_added])
+        texts = _replace(texts, resampled.is_added, new)
+    return _finish(resampled, texts, valid)
+
+
+def _resample_screens(
+    topic: TopicParams, recorded_type: str, inside: _Inside
+) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    # Screens are chosen by time and only the chosen ones are parsed: leaving out others first would not change which
+    # are chosen. Where a chosen one is unusable, all are parsed and the choice is made among the usable ones.
+    resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
+    chosen = inside.payloads.take(pa.array(resampled.sources))
+    payloads, valid = messages.normalize_screens(chosen, recorded_type)
+    valid &= messages.is_utf8(chosen)
+    if valid.all():
+        return _finish(resampled, _text(payloads), np.ones(len(inside.times_ns), np.bool_))
+    usable = messages.normalize_screens(inside.payloads, recorded_type)[1] & messages.is_utf8(inside.payloads)
+    sound = _only(inside, usable)
+    resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
+    payloads, _ = messages.normalize_screens(sound.payloads.take(pa.array(resampled.sources)), recorded_type)
+    return _finish(resampled, _text(payloads), usable)
+
+
+def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
+    if topic.resample == "keep_all":
+        return resample.keep_all(inside.times_ns)
+    rate = as_rate(topic.rate_hz)
+    if topic.resample == "drop":
+        return resample.drop(inside.times_ns, inside.interval_index, rate, can_drop)
+    return resample.first_per_period(inside.times_ns, inside.interval_index, inside.intervals, rate, can_drop)
+
+
+def _only(inside: _Inside, mask: Bools) -> _Inside:
+    if mask.all():
+        return inside
+    payloads = inside.payloads.filter(pa.array(mask))
+    return _Inside(inside.times_ns[mask], inside.interval_index[mask], payloads, inside.intervals)
+
+
+def _finish(resampled: Resampled, texts: pa.LargeStringArray, valid: Bools) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    counted = _with_reason(resampled, "invalid_payload", int(len(valid) - valid.sum()) - resampled.dropped.get("no_previous_position", 0))
+    return counted, texts, np.flatnonzero(valid)[resampled.sources]
+
+
+def _with_reason(resampled: Resampled, reason: str, number: int) -> Resampled:
+    dropped = {**resampled.dropped, reason: number}
+    return Resampled(resampled.sources, resampled.times_ns, resampled.is_added, dropped, resampled.altered)
+
+
+def _chain(outer: Bools, inner: Bools) -> Bools:
+    """Mask over the outer set of what passes both, where `inner` is over the rows that `outer` lets through."""
+    both = outer.copy()
+    both[np.flatnonzero(outer)] = inner
+    return both
+
+
+def _text(payloads: pa.Array) -> pa.LargeStringArray:
+    return payloads.cast(pa.large_string())
+
+
+def _replace(texts: pa.LargeStringArray, where: Bools, new: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Put `new` in place of the elements at `where`."""
+    source = np.arange(len(texts))
+    source[where] = len(texts) + np.arange(len(new))
+    return pa.concat_arrays([texts, new]).take(pa.array(source))
+
+
+def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.RecordBatch]:
+    if not rows:
+        return
+    kinds = [(part.topic, part.message_type) for part in rows]
+    codes = np.repeat(np.arange(len(rows)), [len(part.times_ns) for part in rows])
+    times_ns = np.concatenate([part.times_ns for part in rows])
+    interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
+    payloads = pa.concat_arrays([part.payloads for part in rows])
+    order = np.lexsort((np.concatenate([part.positions for part in rows]), times_ns))
+    topics = pa.array([topic for topic, _ in kinds])
+    types = pa.array([message_type for _, message_type in kinds])
+    for start in range(0, len(order), ROWS_PER_BATCH):
+        chosen = order[start : start + ROWS_PER_BATCH]
+        wrapped = wrap_payloads(kinds, codes[chosen], times_ns[chosen], payloads.take(pa.array(chosen)))
+        arrays = [
+            pa.repeat(pa.scalar(episode_path), len(chosen)),
+            topics.take(pa.array(codes[chosen])),
+            pa.array(times_ns[chosen]),
+            types.take(pa.array(codes[chosen])),
+            wrapped,
+            pa.array(interval_index[chosen]),
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=EVENT_SCHEMA)

@@ -1,0 +1,103 @@
+"""The `mcap_message` column: payloads wrapped as the JSON of `mcap_owa.highlevel.McapMessage`, and unwrapped again.
+
+    {"topic":"keyboard","timestamp":17,"message":"{\\"event_type\\":\\"press\\",\\"vk\\":87}","message_type":"desktop/KeyboardEvent"}
+
+Both directions are string kernels over whole columns. Unwrapping relies on this exact form, which only this module writes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SPACE = 0x20
+
+
+def _quote(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _envelope(topic: str, message_type: str) -> tuple[str, str]:
+    return f'{{"topic":{_quote(topic)},"timestamp":', f'","message_type":{_quote(message_type)}}}'
+
+
+_MIDDLE = ',"message":"'
+
+
+def wrap_payloads(
+    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], payloads: pa.LargeStringArray
+) -> pa.BinaryArray:
+    """Write the `mcap_message` column.
+
+    Args:
+        kinds: Topic and message type of each code.
+        codes: Index into `kinds`, int64 (n,).
+        times_ns: int64 (n,).
+        payloads: JSON payloads (n,).
+
+    Returns:
+        Arrow binary (n,).
+    """
+    envelopes = [_envelope(*kind) for kind in kinds]
+    rows = pa.array(codes)
+    heads = pa.array([head for head, _ in envelopes], pa.large_string()).take(rows)
+    tails = pa.array([tail for _, tail in envelopes], pa.large_string()).take(rows)
+    times = pa.array(times_ns).cast(pa.large_string())
+    middle, nothing = pa.scalar(_MIDDLE, pa.large_string()), pa.scalar("", pa.large_string())
+    wrapped = pc.binary_join_element_wise(heads, times, middle, _escape(payloads), tails, nothing)
+    return wrapped.cast(pa.large_binary()).cast(pa.binary())
+
+
+def _values(array: pa.Array) -> npt.NDArray[np.uint8]:
+    """The bytes of a large string array's elements, one after another."""
+    offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    data = array.buffers()[2]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data is not None and len(array) else np.empty(0, np.uint8)
+
+
+def _escape(payloads: pa.LargeStringArray) -> pa.LargeStringArray:
+    octets = _values(payloads)
+    if np.any(octets < _SPACE):
+        # Control characters, such as the newlines of pretty-printed JSON: rare, and JSON has many forms for them.
+        return pa.array([_quote(payload)[1:-1] for payload in payloads.to_pylist()], pa.large_string())
+    if np.any(octets == ord("\\")):
+        payloads = pc.replace_substring(payloads, "\\", "\\\\")
+    return pc.replace_substring(payloads, '"', '\\"')
+
+
+def unwrap_payloads(
+    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], messages: pa.BinaryArray
+) -> pa.LargeBinaryArray:
+    """Return the payloads of a `mcap_message` column: the inverse of `wrap_payloads`, with the same arguments."""
+    if not len(messages):
+        return pa.array([], pa.large_binary())
+    envelopes = [_envelope(*kind) for kind in kinds]
+    head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
+    tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
+    offsets = np.frombuffer(messages.buffers()[1], np.int32)[messages.offset : messages.offset + len(messages) + 1].astype(np.int64)
+    # As in raw/columns.py: offsets start0, end0, start1, end1, ... make every second element a payload.
+    bounds = np.empty(2 * len(messages), np.int64)
+    bounds[0::2] = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
+    bounds[1::2] = offsets[1:] - tail_bytes[codes]
+    buffers = [None, pa.py_buffer(bounds), messages.buffers()[2]]
+    interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * len(messages) - 1, buffers)
+    escaped = interleaved.take(pa.array(np.arange(0, 2 * len(messages), 2)))
+    return _unescape(escaped)
+
+
+def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    powers = np.array([10**exponent for exponent in range(1, 19)], np.int64)
+    return np.searchsorted(powers, np.abs(times_ns), side="right") + 1 + (times_ns < 0)
+
+
+def _unescape(escaped: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
+    octets = _values(escaped)
+    backslashes = np.flatnonzero(octets == ord("\\"))
+    followers = octets[np.minimum(backslashes + 1, len(octets) - 1)]
+    if np.all(followers == ord('"')):
+        return pc.replace_substring(escaped, b'\\"', b'"')
+    decode = msgspec.json.Decoder(str).decode
+    return pa.array([decode(b'"%s"' % payload) for payload in escaped.to_pylist()], pa.large_string()).cast(pa.large_binary())

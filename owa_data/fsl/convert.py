@@ -1,0 +1,196 @@
+"""The events of one episode to its token rows.
+
+Input: rows of the event dataset. Output: record batches of `FSL_SCHEMA` and a ledger. Ids and texts are both one `take` of the same piece
+codes; ids are made batch by batch, so that they are never held as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from owa_data.encoding.events import EventKind, Events, read_events
+from owa_data.encoding.pieces import EncodedEvents, PieceTable, gather
+from owa_data.encoding.registry import Encoder
+from owa_data.errors import EpisodeError
+from owa_data.fsl.pack import Packing, pack_events
+from owa_data.params import FslParams
+from owa_data.schema import FSL_SCHEMA
+from owa_data.store.ledger import Counts
+
+Int64s = npt.NDArray[np.int64]
+
+IDS_PER_BATCH = 1 << 20
+NUM_FILL_BINS = 20
+
+
+@dataclass(frozen=True)
+class EncodedEpisode:
+    """Everything that rows are cut from: events, their pieces and their number of ids."""
+
+    events: Events
+    encoded: EncodedEvents
+    table: PieceTable
+    num_tokens: Int64s  # per encoded event
+
+
+def convert_events(
+    rows: pa.Table,
+    episode_path: str,
+    params: FslParams,
+    encoder: Encoder,
+    table_of: Callable[[Sequence[str]], PieceTable],
+    pad_token_id: int,
+) -> tuple[Iterator[pa.RecordBatch], Counts]:
+    """Convert the event rows of one episode.
+
+    Args:
+        rows: All rows of the episode, in time order.
+        episode_path: What the rows carry as `episode_path`.
+        params: The stage's params.
+        encoder: The encoder that `params.encoder` names.
+        table_of: Gives the ids of pieces; asked once.
+        pad_token_id: Id that fills rows up.
+
+    Returns:
+        Record batches, made as they are asked for, and the ledger.
+
+    Raises:
+        EpisodeError: An event is longer than a row and `params.on_too_long` is `error`.
+    """
+    events = read_events(rows)
+    encoded = encoder.encode(events)
+    table = table_of(encoded.pieces)
+    ids_before = np.concatenate([[0], np.cumsum(table.num_ids[encoded.codes])])
+    num_tokens = np.diff(ids_before[encoded.offsets])
+    fits = num_tokens <= params.max_sequence_length
+    if not fits.all() and params.on_too_long == "error":
+        longest = int(num_tokens.max())
+        raise EpisodeError(
+            episode_path,
+            f"an event has {longest} tokens, more than fsl.max_sequence_length = {params.max_sequence_length}. "
+            "Raise it, choose a tokenizer with a shorter image span, or set fsl.on_too_long=drop to leave such events out.",
+        )
+    fitting = np.flatnonzero(fits)
+    sources = encoded.sources[fitting]
+    is_action = np.isin(np.arange(len(events)), _of_topics(events, params.action_topics))[sources]
+    packing = pack_events(
+        num_tokens[fitting],
+        events.times_ns[sources],
+        events.interval_index[sources],
+        is_action,
+        events.kinds[sources] == EventKind.SCREEN,
+        params,
+    )
+    # From here on events are named by their place among the encoded ones.
+    packing = Packing(fitting[packing.order], packing.row_offsets, packing.dropped, packing.dropped_rows)
+    episode = EncodedEpisode(events, encoded, table, num_tokens)
+    ledger = _ledger(episode, packing, params, too_long=len(fits) - len(fitting))
+    return _iter_batches(episode, packing, episode_path, params, pad_token_id), ledger
+
+
+def _of_topics(events: Events, topics: tuple[str, ...]) -> Int64s:
+    names = events.topics.dictionary_encode()
+    wanted = np.array([name in topics for name in names.dictionary.to_pylist()], np.bool_)
+    indices = names.indices.to_numpy(zero_copy_only=False)
+    return np.flatnonzero(wanted[indices]) if len(wanted) else np.empty(0, np.int64)
+
+
+def _iter_batches(
+    episode: EncodedEpisode, packing: Packing, episode_path: str, params: FslParams, pad_token_id: int
+) -> Iterator[pa.RecordBatch]:
+    num_rows = len(packing.row_offsets) - 1
+    rows_per_batch = max(1, IDS_PER_BATCH // params.max_sequence_length)
+    for first in range(0, num_rows, rows_per_batch):
+        offsets = packing.row_offsets[first : first + rows_per_batch + 1]
+        order = packing.order[offsets[0] : offsets[-1]]
+        yield _make_batch(episode, order, offsets - offsets[0], episode_path, params, pad_token_id)
+
+
+def _make_batch(
+    episode: EncodedEpisode, order: Int64s, row_offsets: Int64s, episode_path: str, params: FslParams, pad_token_id: int
+) -> pa.RecordBatch:
+    """Make rows of the events `order`; row r holds `order[row_offsets[r]:row_offsets[r + 1]]`."""
+    num_rows, length = len(row_offsets) - 1, params.max_sequence_length
+    codes, code_offsets = _codes_of(episode.encoded, order)
+    ids_before = np.concatenate([[0], np.cumsum(episode.num_tokens[order])])
+    row_ids = ids_before[row_offsets]
+    num_tokens = np.diff(row_ids)
+    flat = episode.table.take_ids(codes)
+    input_ids = np.full((num_rows, length), pad_token_id, np.int32)
+    attention_mask = np.zeros((num_rows, length), np.uint8)
+    for row in range(num_rows):
+        input_ids[row, : num_tokens[row]] = flat[row_ids[row] : row_ids[row + 1]]
+        attention_mask[row, : num_tokens[row]] = 1
+    if params.write_texts:
+        texts = gather(episode.table.texts, codes, code_offsets[row_offsets]).cast(pa.string())
+    else:
+        texts = pa.repeat(pa.scalar("", pa.string()), num_rows)
+    sources = episode.encoded.sources[order]
+    times_ns, kinds = episode.events.times_ns[sources], episode.events.kinds[sources]
+    is_screen = kinds == EventKind.SCREEN
+    images = episode.events.payloads.take(pa.array(sources[is_screen])).cast(pa.large_string()).cast(pa.string())
+    images_before = np.concatenate([[0], np.cumsum(is_screen)])
+    event_offsets = ids_before[:-1] - np.repeat(row_ids[:-1], np.diff(row_offsets))
+    arrays = [
+        _lists(np.arange(num_rows + 1) * length, input_ids.ravel()),
+        _lists(np.arange(num_rows + 1) * length, attention_mask.ravel()),
+        texts,
+        _lists(images_before[row_offsets], images),
+        pa.repeat(pa.scalar(episode_path), num_rows),
+        pa.array(np.minimum.reduceat(times_ns, row_offsets[:-1])),
+        pa.array(np.maximum.reduceat(times_ns, row_offsets[:-1]) + 1),
+        pa.array(num_tokens.astype(np.int32)),
+        _lists(row_offsets, event_offsets.astype(np.int32)),
+        _lists(row_offsets, times_ns),
+        _lists(row_offsets, kinds),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=FSL_SCHEMA)
+
+
+def _codes_of(encoded: EncodedEvents, order: Int64s) -> tuple[Int64s, Int64s]:
+    """Piece codes of some encoded events one after another, and where each event's begin, int64 (len(order) + 1,)."""
+    starts = encoded.offsets[order]
+    lengths = encoded.offsets[order + 1] - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return encoded.codes[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets
+
+
+def _lists(offsets: Int64s, values: npt.NDArray[np.generic] | pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+
+
+def _ledger(episode: EncodedEpisode, packing: Packing, params: FslParams, *, too_long: int) -> Counts:
+    num_rows = len(packing.row_offsets) - 1
+    packed_tokens = episode.num_tokens[packing.order]
+    packed_kinds = episode.events.kinds[episode.encoded.sources[packing.order]]
+    row_tokens = np.add.reduceat(packed_tokens, packing.row_offsets[:-1]) if num_rows else np.empty(0, np.int64)
+    fill = np.minimum((row_tokens - 1) * NUM_FILL_BINS // params.max_sequence_length, NUM_FILL_BINS - 1)
+    not_encodable = episode.encoded.counts["not_encodable"]
+    dropped = {"not_encodable": not_encodable, "too_long": too_long, **packing.dropped}
+    altered = {key: value for key, value in episode.encoded.counts.items() if key != "not_encodable"}
+    read, kept = len(episode.events), len(packing.order)
+    if read != kept + sum(dropped.values()):
+        raise AssertionError(f"ledger does not balance: {read = }, {kept = }, {dropped = }")
+    by_kind = {
+        kind.name.lower(): {
+            "events": int((packed_kinds == kind).sum()),
+            "tokens": int(packed_tokens[packed_kinds == kind].sum()),
+        }
+        for kind in EventKind
+        if (packed_kinds == kind).any()
+    }
+    return {
+        "rows": num_rows,
+        "tokens": int(packed_tokens.sum()),
+        "padding_tokens": int(num_rows * params.max_sequence_length - packed_tokens.sum()),
+        "images": int((packed_kinds == EventKind.SCREEN).sum()),
+        "events": {"read": read, "kept": kept, "dropped": {k: v for k, v in dropped.items() if v}, "altered": altered},
+        "dropped_rows": {k: v for k, v in packing.dropped_rows.items() if v},
+        "by_kind": by_kind,
+        "fill": {f"{index:02d}": int((fill == index).sum()) for index in range(NUM_FILL_BINS)},
+    }

@@ -1,0 +1,50 @@
+"""The tokens of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from owa_data.errors import ParamsError
+from owa_data.params import ImageParams
+
+
+@dataclass(frozen=True)
+class ImageSpan:
+    """Tokens of one image, as runs of (token, times).
+
+    Attributes:
+        runs: In order; each token is one entry of the tokenizer's vocabulary.
+        image_token: The token whose embeddings the model replaces by image features.
+    """
+
+    runs: tuple[tuple[str, int], ...]
+    image_token: str
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Distinct tokens of the span."""
+        return tuple(dict.fromkeys(token for token, _ in self.runs))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens per image."""
+        return sum(times for _, times in self.runs)
+
+    @property
+    def text(self) -> str:
+        """The span written out."""
+        return "".join(token * times for token, times in self.runs)
+
+
+def settings_of(params: ImageParams, defaults: dict[str, bool | int]) -> dict[str, bool | int]:
+    """Return the processor settings over their defaults.
+
+    Raises:
+        ParamsError: A setting that the family's count does not depend on.
+    """
+    unknown = sorted(set(params.processor) - set(defaults))
+    if unknown:
+        raise ParamsError(
+            f"tokenizer.image.processor.{unknown[0]}", f"{params.family} counts by {', '.join(defaults) or 'no setting'}"
+        )
+    return {key: type(value)(params.processor.get(key, value)) for key, value in defaults.items()}

@@ -1,0 +1,226 @@
+"""Build the episode index: find recordings, read what they hold, stat their media, join metadata, choose splits.
+
+Input: `RawParams`. Output: episodes, and the counts for `metrics/raw.json`. A recording that was read before is not read again: its facts are
+in the shard cache under the digest of its bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from owa_data.errors import ChangedError, DamagedError, NotMcapError, ParamsError
+from owa_data.params import RawParams, RuntimeParams
+from owa_data.raw.discover import FoundRecording, find_recordings
+from owa_data.raw.episodes import Episode, Media
+from owa_data.raw.index import EMBEDDED, Damage, RecordingFacts, read_facts
+from owa_data.raw.metadata import read_metadata
+from owa_data.raw.split import FOLDER, group_of, split_of
+from owa_data.raw.watch import check_watch, digest_of
+from owa_data.schema import SPLITS
+from owa_data.store.digests import DigestMemory
+from owa_data.store.executors import run_tasks
+from owa_data.store.ledger import Counts, add_counts
+from owa_data.store.progress import progress_bar
+from owa_data.store.shard_cache import ShardCache, ShardRecord
+from owa_data.store.shard_key import shard_key
+from owa_data.store.source import is_url, open_source, sha256_of
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class _FactsTask:
+    path: str
+    digest: str
+    key: str
+    cache_root: Path
+
+
+@dataclass(frozen=True)
+class Index:
+    """The episode index and what was left out of it: path and reason."""
+
+    episodes: list[Episode]
+    skipped: dict[str, str]
+
+
+def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) -> Index:
+    """Build the index of all chosen recordings.
+
+    Raises:
+        ParamsError: A setting that cannot be used.
+        DamagedError: `raw.on_damaged` is `error` and a recording is damaged.
+        NotMcapError: A file is no MCAP file at all and `raw.on_damaged` is `error`.
+    """
+    check_watch(params)
+    metadata = read_metadata(params.metadata)
+    found = find_recordings(params)
+    memory = DigestMemory(cache.root, params.dir)
+    digests = [digest_of(recording, memory) for recording in found]
+    memory.save()
+    keys = [shard_key("index", {}, "", digest) for digest in digests]
+    records = [cache.find(key) for key in keys]
+    missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
+    tasks = [_FactsTask(found[i].path, digests[i], keys[i], cache.root.absolute()) for i in missing]
+    with progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance:
+        for position, record in run_tasks(_read_and_remember, tasks, runtime, preload=[__name__]):
+            records[missing[position]] = record
+            advance(position)
+    logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
+    index = Index([], {})
+    for recording, digest, record in zip(found, digests, records, strict=True):
+        assert record is not None, recording.path
+        _add_recording(index, recording, digest, record, metadata, params)
+    _warn(index, metadata, params)
+    return index
+
+
+def _read_and_remember(task: _FactsTask) -> ShardRecord:
+    """Read the facts of one recording and publish them; runs in a worker. What is no MCAP file is remembered as such."""
+    with open_source(task.path) as source:
+        if not is_url(task.path):
+            found = sha256_of(source)
+            if found != task.digest:
+                raise ChangedError(task.path, "it changed while it was read. Wait until it is complete, then run `dvc repro` again")
+        try:
+            ledger = msgspec.to_builtins(read_facts(source))
+        except NotMcapError as error:
+            ledger = {UNREADABLE: error.problem}
+    cache = ShardCache(task.cache_root)
+    record = ShardRecord(task.key, "", 0, 0, ledger)
+    cache.publish(record, cache.temporary_path(task.key))
+    return record
+
+
+def _add_recording(
+    index: Index,
+    recording: FoundRecording,
+    digest: str,
+    record: ShardRecord,
+    metadata: dict[str, dict[str, Any]],
+    params: RawParams,
+) -> None:
+    if problem := record.ledger.get(UNREADABLE):
+        if params.on_damaged == "error":
+            raise NotMcapError(recording.path, problem)
+        index.skipped[recording.episode_path] = problem
+        return
+    facts = msgspec.convert(record.ledger, RecordingFacts)
+    if facts.damage and params.on_damaged != "salvage":
+        problem = _describe(facts.damage)
+        if params.on_damaged == "error":
+            raise DamagedError(recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude")
+        index.skipped[recording.episode_path] = problem
+        return
+    known = metadata.get(recording.episode_path, {})
+    group = group_of(recording.episode_path, known, params.group_by)
+    index.episodes.append(
+        Episode(
+            episode_path=recording.episode_path,
+            size_bytes=recording.size_bytes,
+            sha256=digest,
+            profile=facts.profile,
+            library=facts.library,
+            start_ns=facts.start_ns,
+            end_ns=facts.end_ns,
+            num_messages=facts.num_messages,
+            topics=facts.topics,
+            media=[_stat(uri, number, recording) for uri, number in facts.media.items() if uri != EMBEDDED],
+            split=split_of(recording.episode_path, known, group, params.split),
+            group=group,
+            condition=facts.condition,
+            damage=facts.damage,
+            metadata=known,
+        )
+    )
+
+
+def _describe(damage: Sequence[Damage]) -> str:
+    first = damage[0]
+    rest = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+    return f"at byte {first.offset}: {first.cause}, {first.lost_bytes} bytes lost{rest}"
+
+
+def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
+    if is_url(recording.path) or is_url(uri):
+        return Media(uri, num_references, exists=False, size_bytes=-1)
+    path = Path(recording.path).parent / PurePosixPath(uri)
+    try:
+        return Media(uri, num_references, exists=True, size_bytes=path.stat().st_size)
+    except OSError:
+        return Media(uri, num_references, exists=False, size_bytes=-1)
+
+
+def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) -> None:
+    for path, problem in index.skipped.items():
+        logger.warning("left out %s: %s", path, problem)
+    for episode in index.episodes:
+        if episode.damage:
+            logger.warning("salvaged %s: %s", episode.episode_path, _describe(episode.damage))
+        for media in episode.media:
+            if not media.exists and not is_url(params.dir):
+                logger.warning("%s refers to %s, which does not exist", episode.episode_path, media.uri)
+    if not index.episodes:
+        raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
+    paths = {episode.episode_path for episode in index.episodes}
+    unmatched = sorted(set(metadata) - paths)
+    if unmatched and paths & set(metadata):
+        logger.warning("%s: %d rows match no episode, such as %r", params.metadata, len(unmatched), unmatched[0])
+    if params.group_by != FOLDER and not any(params.group_by in row for row in metadata.values()):
+        raise ParamsError("raw.group_by", f"{params.group_by!r} is no column of raw.metadata = {params.metadata!r}")
+    groups = {episode.group for episode in index.episodes}
+    if unknown := sorted(set(params.split.test_groups) - groups):
+        raise ParamsError("raw.split.test_groups", f"{unknown} are no groups. Groups: {', '.join(sorted(groups))}")
+    for split in SPLITS:
+        if not any(episode.split == split for episode in index.episodes):
+            logger.warning(
+                "split %s is empty (%d episodes in all). Set raw.split.test_fraction, raw.split.test or raw.split.test_groups",
+                split,
+                len(index.episodes),
+            )
+
+
+def index_metrics(index: Index) -> Counts:
+    """Return the content of `metrics/raw.json`."""
+    ledgers = [_episode_counts(episode) for episode in index.episodes]
+    by_split = {s: add_counts(c for e, c in zip(index.episodes, ledgers, strict=True) if e.split == s) for s in SPLITS}
+    groups = sorted({episode.group for episode in index.episodes})
+    by_group = {g: add_counts(c for e, c in zip(index.episodes, ledgers, strict=True) if e.group == g) for g in groups}
+    total = add_counts(ledgers)
+    for counts in (total, *by_split.values(), *by_group.values()):
+        counts["hours"] = round(counts.pop("duration_ns", 0) / 3600e9, 6)
+    return {**total, "skipped": len(index.skipped), "by_split": by_split, "by_group": by_group}
+
+
+def _episode_counts(episode: Episode) -> Counts:
+    return {
+        "episodes": 1,
+        "salvaged": int(bool(episode.damage)),
+        "lost_bytes": sum(part.lost_bytes for part in episode.damage),
+        "lost_messages_known": sum(max(part.lost_messages, 0) for part in episode.damage),
+        "duration_ns": episode.duration_ns,
+        "mcap_bytes": episode.size_bytes,
+        "media": len(episode.media),
+        "media_missing": sum(not media.exists for media in episode.media),
+        "messages": {name: topic.num_messages for name, topic in episode.topics.items()},
+    }
+
+
+def describe_index(index: Index) -> str:
+    """Return a short summary for people."""
+    metrics = index_metrics(index)
+    lines = [
+        f"raw: {metrics['episodes']} episodes, {metrics['hours']:.3f} hours, {sum(metrics['messages'].values()):,} messages; "
+        f"{metrics['salvaged']} salvaged, {metrics['skipped']} left out, {metrics['media_missing']} of {metrics['media']} media missing"
+    ]
+    for split, counts in metrics["by_split"].items():
+        lines.append(f"  {split}: {counts.get('episodes', 0)} episodes, {counts['hours']:.3f} hours")
+    return "\n".join(lines)

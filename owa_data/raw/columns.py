@@ -1,0 +1,163 @@
+"""Messages of one recording as columns, topic by topic.
+
+Input: a `ByteSource` and the topics wanted. Output: `MessageColumns` per topic. Payloads are copied once, from the decompressed chunk;
+topics that are not wanted are never touched. Memory: one decompressed chunk and the wanted payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from owa_data.raw.chunks import (
+    DamagedChunkError,
+    MessageSpans,
+    decompress,
+    is_covered,
+    spans_by_index,
+    spans_by_walk,
+)
+from owa_data.raw.layout import Layout, Problem
+from owa_data.raw.records import Channel, MalformedRecordError
+from owa_data.store.source import ByteSource
+
+# A message's place in its file, as one number that sorts: chunk number above, byte position in the chunk below.
+_CHUNK_SHIFT = 40
+
+
+@dataclass(frozen=True)
+class MessageColumns:
+    """All messages of one topic, ascending by time, ties in file order.
+
+    Attributes:
+        times_ns: Log times, int64 (n,).
+        positions: Place in the file, int64 (n,), comparable across topics of one recording.
+        type_codes: Index into `message_types`, int64 (n,). A topic nearly always has one type.
+        message_types: Names as recorded, such as `desktop/ScreenCaptured`.
+        payloads: Message contents, Arrow large_binary (n,).
+        is_json: False where a channel of the topic has another encoding than `json`.
+    """
+
+    times_ns: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    type_codes: npt.NDArray[np.int64]
+    message_types: tuple[str, ...]
+    payloads: pa.LargeBinaryArray
+    is_json: bool
+
+    def __len__(self) -> int:
+        return len(self.times_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChunk:
+    """One sound chunk: its records, and the messages of each channel in it."""
+
+    content: bytes | memoryview
+    spans: dict[int, MessageSpans]
+
+
+def iter_chunks(
+    source: ByteSource, layout: Layout, wants: Callable[[Channel], bool], *, is_sound: bool, problems: list[Problem]
+) -> Iterator[OpenChunk]:
+    """Open the chunks of a recording one after another.
+
+    Args:
+        source: The recording.
+        layout: Where its chunks lie. Channels that are met only inside chunks are added to it.
+        wants: Whether a channel's messages are wanted. A chunk without any such channel is not decompressed if `is_sound`.
+        is_sound: The recording was found sound before and is still the same, so CRCs and coverage are not checked again.
+        problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
+    """
+    for chunk in layout.chunks:
+        # Without indexes, or in a file whose statistics were not there, only the records themselves tell.
+        indexed = bool(chunk.index_offsets) and set(chunk.index_offsets) <= set(layout.channels)
+        wanted = {i for i in chunk.index_offsets if wants(layout.channels[i])} if indexed else set[int]()
+        if indexed and is_sound and not wanted:
+            yield OpenChunk(b"", {})
+            continue
+        try:
+            content = decompress(source, chunk, check_crc=not is_sound)
+            spans = None
+            if indexed:
+                try:
+                    spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets)
+                    if not is_sound and not is_covered(content, spans):
+                        spans = None
+                except MalformedRecordError:
+                    spans = None  # the records themselves are the truth; the walk below reads them
+            if spans is None:
+                spans = spans_by_walk(content, layout.channels)
+        except DamagedChunkError as error:
+            problems.append(Problem(chunk.data_offset, f"chunk: {error.problem}", chunk.data_bytes, -1))
+            yield OpenChunk(b"", {})
+            continue
+        except MalformedRecordError as error:
+            problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, -1))
+            yield OpenChunk(b"", {})
+            continue
+        unknown = set(spans) - set(layout.channels)
+        if unknown:
+            lost = sum(len(spans[i].times_ns) for i in unknown)
+            problems.append(Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost))
+        yield OpenChunk(content, {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])})
+
+
+def read_columns(
+    source: ByteSource, layout: Layout, topics: Set[str], *, is_sound: bool = False
+) -> tuple[dict[str, MessageColumns], list[Problem]]:
+    """Read the messages of some topics.
+
+    Args:
+        source: The recording.
+        layout: Its layout, from `read_layout`.
+        topics: Topics wanted. One that the recording lacks is absent from the result.
+        is_sound: See `iter_chunks`.
+
+    Returns:
+        Columns by topic, and the problems met in chunks (those of the layout not repeated).
+    """
+    problems: list[Problem] = []
+    parts: dict[str, list[tuple[int, int, MessageSpans, pa.LargeBinaryArray]]] = {}
+    chunks = iter_chunks(source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems)
+    for number, chunk in enumerate(chunks):
+        for channel_id, spans in chunk.spans.items():
+            topic = layout.channels[channel_id].topic
+            parts.setdefault(topic, []).append((number, channel_id, spans, _take_payloads(chunk.content, spans)))
+    return {topic: _join(rows, layout.channels) for topic, rows in parts.items()}, problems
+
+
+def _take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
+    """Copy the payloads out of a chunk.
+
+    The offsets `start0, end0, start1, end1, ...` make an Arrow array over the chunk's own bytes in which every second element is a
+    payload and the others are what lies between; `take` of the even ones copies just the payloads.
+    """
+    num_messages = len(spans.starts)
+    offsets = np.empty(2 * num_messages, np.int64)
+    offsets[0::2] = spans.starts
+    offsets[1::2] = spans.ends
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * num_messages - 1, buffers)
+    return interleaved.take(pa.array(np.arange(0, 2 * num_messages, 2)))
+
+
+def _join(rows: list[tuple[int, int, MessageSpans, pa.LargeBinaryArray]], channels: dict[int, Channel]) -> MessageColumns:
+    message_types = tuple(dict.fromkeys(channels[channel_id].message_type for _, channel_id, _, _ in rows))
+    times_ns = np.concatenate([spans.times_ns for _, _, spans, _ in rows])
+    positions = np.concatenate([spans.starts + (number << _CHUNK_SHIFT) for number, _, spans, _ in rows])
+    type_codes = np.repeat(
+        np.array([message_types.index(channels[channel_id].message_type) for _, channel_id, _, _ in rows], np.int64),
+        [len(payloads) for _, _, _, payloads in rows],
+    )
+    payloads = pa.concat_arrays([payloads for _, _, _, payloads in rows])
+    order = np.lexsort((positions, times_ns))
+    if np.any(order[1:] < order[:-1]):
+        times_ns, positions, type_codes = times_ns[order], positions[order], type_codes[order]
+        payloads = payloads.take(pa.array(order))
+    is_json = all(channels[channel_id].message_encoding == "json" for _, channel_id, _, _ in rows)
+    return MessageColumns(times_ns, positions, type_codes, message_types, payloads, is_json)

@@ -1,0 +1,91 @@
+"""Which recordings are there: files below a folder or URL, chosen by globs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from owa_data.errors import ParamsError
+from owa_data.params import RawParams
+from owa_data.store.source import is_url
+
+SUFFIX = ".mcap"
+
+
+@dataclass(frozen=True)
+class FoundRecording:
+    """One recording below `raw.dir`. `version` is what tells one content from another without reading: for a URL its version id or ETag."""
+
+    episode_path: str
+    path: str
+    size_bytes: int
+    version: str
+
+
+def find_recordings(params: RawParams) -> list[FoundRecording]:
+    """List the recordings that `raw.include`, `raw.exclude` and `raw.limit` choose, sorted by `episode_path`.
+
+    Raises:
+        ParamsError: The folder does not exist, or nothing in it is chosen.
+    """
+    found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir)
+    chosen = sorted(choose(found, params), key=lambda recording: recording.episode_path)
+    if not chosen:
+        raise ParamsError(
+            "raw.dir",
+            f"no recording in {params.dir!r} is chosen by raw.include = {list(params.include)} and "
+            f"raw.exclude = {list(params.exclude)}; there are {len(found)} files ending in {SUFFIX}",
+        )
+    return chosen[: params.limit or None]
+
+
+def choose(found: Iterable[FoundRecording], params: RawParams) -> list[FoundRecording]:
+    """Apply `raw.include` and `raw.exclude`."""
+    return [
+        recording
+        for recording in found
+        if matches_any(recording.episode_path, params.include) and not matches_any(recording.episode_path, params.exclude)
+    ]
+
+
+def matches_any(path: str, globs: Iterable[str]) -> bool:
+    """Whether a POSIX path matches any glob: `*` and `?` stay within a folder, `**/` crosses any number of them, none included."""
+    return any(_glob_pattern(glob).fullmatch(path) for glob in globs)
+
+
+@lru_cache(maxsize=256)
+def _glob_pattern(glob: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
+    forms = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(forms.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def _list_folder(folder: str) -> list[FoundRecording]:
+    root = Path(folder)
+    if not root.is_dir():
+        raise ParamsError("raw.dir", f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours")
+    found = []
+    for path in root.rglob(f"*{SUFFIX}"):
+        if path.is_file():
+            status = path.stat()
+            version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+            found.append(FoundRecording(path.relative_to(root).as_posix(), str(path), status.st_size, version))
+    return found
+
+
+def _list_url(url: str) -> list[FoundRecording]:
+    import fsspec
+
+    filesystem, root = fsspec.core.url_to_fs(url)
+    root = root.rstrip("/")
+    found = []
+    for name, info in filesystem.find(root, detail=True).items():
+        if name.endswith(SUFFIX):
+            version = info.get("VersionId") or info.get("ETag") or info.get("md5Hash") or f"{info['size']}-{info.get('mtime', '')}"
+            found.append(
+                FoundRecording(name[len(root) + 1 :], filesystem.unstrip_protocol(name), int(info["size"]), str(version).strip('"'))
+            )
+    return found

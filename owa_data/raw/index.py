@@ -1,0 +1,137 @@
+"""What one recording holds, and whether it is sound.
+
+Input: the bytes of an `.mcap`. Output: `RecordingFacts`, a function of these bytes alone. Every chunk is decompressed and checked against its CRC;
+payloads are looked at only for media references. Media are not touched here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import msgspec
+import pyarrow.compute as pc
+
+from owa_data.raw import messages
+from owa_data.raw.columns import MessageColumns, iter_chunks, read_columns
+from owa_data.raw.layout import Layout, Problem, read_layout
+from owa_data.store.source import ByteSource
+
+SOUND, SALVAGED = "sound", "salvaged"
+EMBEDDED = "data:"
+_MAX_DISTINCT_BY_SEARCH = 8
+_URI = re.compile(rb'"(?:uri|path)"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+class TopicFacts(msgspec.Struct, frozen=True):
+    """Messages of one topic. `message_types` are named as recorded; `encodings` are MCAP message encodings, `json` in OWAMcap."""
+
+    num_messages: int
+    message_types: list[str]
+    encodings: list[str]
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """One problem of a recording: file offset in bytes, cause, and what is lost; -1 messages where the number cannot be known."""
+
+    offset: int
+    cause: str
+    lost_bytes: int
+    lost_messages: int
+
+
+class RecordingFacts(msgspec.Struct, frozen=True):
+    """What the bytes of one recording say.
+
+    `start_ns`, `end_ns` are the first and last log time, 0 where there is no message. `media` counts references by path, as written with
+    slashes; references to embedded images are counted under `data:`.
+    """
+
+    profile: str
+    library: str
+    start_ns: int
+    end_ns: int
+    num_messages: int
+    topics: dict[str, TopicFacts]
+    media: dict[str, int]
+    condition: str
+    damage: list[Damage]
+
+
+def read_facts(source: ByteSource) -> RecordingFacts:
+    """Read what a recording holds.
+
+    Raises:
+        NotMcapError: It is no MCAP file.
+    """
+    layout = read_layout(source)
+    problems = list(layout.problems)
+    counts: Counter[int] = Counter()
+    bounds: list[tuple[int, int]] = []
+    for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
+        for channel_id, spans in chunk.spans.items():
+            counts[channel_id] += len(spans.times_ns)
+            bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
+    missing = sum(layout.claimed_counts.values()) - sum(counts.values())
+    if layout.claimed_counts and missing > 0 and not problems:
+        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
+    return RecordingFacts(
+        profile=layout.header.profile,
+        library=layout.header.library,
+        start_ns=min((first for first, _ in bounds), default=0),
+        end_ns=max((last for _, last in bounds), default=0),
+        num_messages=sum(counts.values()),
+        topics=_topics(layout, counts),
+        media=_media(source, layout, is_sound=not problems),
+        condition=SALVAGED if problems else SOUND,
+        damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
+    )
+
+
+def _topics(layout: Layout, counts: Counter[int]) -> dict[str, TopicFacts]:
+    topics: dict[str, TopicFacts] = {}
+    for channel in sorted(layout.channels.values(), key=lambda channel: (channel.topic, channel.channel_id)):
+        seen = topics.get(channel.topic, TopicFacts(0, [], []))
+        topics[channel.topic] = TopicFacts(
+            seen.num_messages + counts[channel.channel_id],
+            list(dict.fromkeys([*seen.message_types, channel.message_type])),
+            list(dict.fromkeys([*seen.encodings, channel.message_encoding])),
+        )
+    return topics
+
+
+def _media(source: ByteSource, layout: Layout, *, is_sound: bool) -> dict[str, int]:
+    """Count media references of all screen topics by path."""
+    screens = {c.topic for c in layout.channels.values() if messages.current_type(c.message_type) == messages.SCREEN}
+    if not screens:
+        return {}
+    columns, _ = read_columns(source, layout, screens, is_sound=is_sound)
+    counts: Counter[str] = Counter()
+    for part in columns.values():
+        counts.update(_count_references(part))
+    return dict(sorted(counts.items()))
+
+
+def _count_references(columns: MessageColumns) -> Counter[str]:
+    # Recordings reference one or a few files thousands of times: search for each distinct reference as a whole.
+    counts: Counter[str] = Counter()
+    rest = columns.payloads
+    for _ in range(_MAX_DISTINCT_BY_SEARCH):
+        match = _URI.search(rest[0].as_py()) if len(rest) else None
+        if match is None:
+            break
+        found = pc.match_substring(rest, match.group(0))
+        counts[_reference_name(match.group(1))] += pc.sum(found).as_py()
+        rest = rest.filter(pc.invert(found))
+    for payload in rest.to_pylist():
+        if match := _URI.search(payload):
+            counts[_reference_name(match.group(1))] += 1
+    return counts
+
+
+def _reference_name(quoted: bytes) -> str:
+    try:
+        uri: str = msgspec.json.decode(quoted)
+    except msgspec.DecodeError:
+        uri = quoted.decode(errors="replace")
+    return EMBEDDED if uri.startswith(EMBEDDED) else uri.replace("\\", "/")

@@ -1,0 +1,283 @@
+"""Message payloads: the JSON of every OWAMcap generation, decoded into columns or rewritten as the current messages.
+
+Input: payloads of one topic as an Arrow array. Output: NumPy columns with a mask of what is valid, or payloads in today's form.
+
+Generations, by what the recorder wrote (real files of each are in the tests):
+
+    0.3.x   owa.env.gst.msg.ScreenEmitted {path, pts, utc_ns}, owa.env.desktop.msg.*
+    0.4.x   desktop/* names, ScreenCaptured {path, pts, original_shape, shape, utc_ns}
+    0.5.x   ScreenCaptured {media_ref: {uri, pts_ns}, source_shape, shape, utc_ns}; 0.6.x the same
+"""
+
+from __future__ import annotations
+
+import itertools
+from operator import attrgetter
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+KEYBOARD = "desktop/KeyboardEvent"
+MOUSE = "desktop/MouseEvent"
+RAW_MOUSE = "desktop/RawMouseEvent"
+SCREEN = "desktop/ScreenCaptured"
+WINDOW = "desktop/WindowInfo"
+
+_OLD_SCREEN_TYPES = ("owa.env.gst.msg.ScreenEmitted", "owa.env.gst.msg.ScreenCaptured")
+_OLD_DESKTOP_PREFIX = "owa.env.desktop.msg."
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+ButtonFlags = Annotated[int, msgspec.Meta(ge=0, le=0xFFF)]
+
+MOVE_ABSOLUTE = 0x0001  # bit of us_flags: last_x, last_y are positions, not motion
+WHEEL_FLAG, HORIZONTAL_WHEEL_FLAG = 0x400, 0x800
+# Windows button flags of a raw mouse message, (down, up) by button name.
+BUTTON_FLAGS = {
+    "left": (0x001, 0x002),
+    "right": (0x004, 0x008),
+    "middle": (0x010, 0x020),
+    "x1": (0x040, 0x080),
+    "x2": (0x100, 0x200),
+}
+WHEEL_UNIT = 120  # one notch, WHEEL_DELTA of Windows
+
+Bools = npt.NDArray[np.bool_]
+Int64s = npt.NDArray[np.int64]
+
+
+class Keyboard(msgspec.Struct, gc=False):
+    """`desktop/KeyboardEvent`. `vk` is a Windows virtual key code."""
+
+    event_type: Literal["press", "release"]
+    vk: Int32
+
+
+class RawMouse(msgspec.Struct, gc=False):
+    """`desktop/RawMouseEvent`, the fields that carry meaning."""
+
+    last_x: Int32
+    last_y: Int32
+    us_flags: Int32 = 0
+    button_flags: ButtonFlags = 0
+    button_data: Int32 = 0
+
+
+class Mouse(msgspec.Struct, gc=False):
+    """`desktop/MouseEvent`: absolute position; `dx`, `dy` are scroll notches, up and right positive."""
+
+    event_type: Literal["move", "click", "scroll"]
+    x: Int32
+    y: Int32
+    button: str | None = None
+    pressed: bool | None = None
+    dx: Int32 | None = None
+    dy: Int32 | None = None
+
+
+class MediaReference(msgspec.Struct, gc=False, omit_defaults=True):
+    """Where a frame lies: a path relative to the recording's folder (or `data:` URI), and its time in a video."""
+
+    uri: str
+    pts_ns: Int64 | None = None
+
+
+class Screen(msgspec.Struct, gc=False):
+    """`desktop/ScreenCaptured` as it is today."""
+
+    media_ref: MediaReference
+    utc_ns: Int64 | None = None
+    source_shape: tuple[int, int] | None = None
+    shape: tuple[int, int] | None = None
+
+
+class _OldScreen(msgspec.Struct, gc=False):
+    path: str
+    pts: Int64 | None = None
+    utc_ns: Int64 | None = None
+    original_shape: tuple[int, int] | None = None
+    shape: tuple[int, int] | None = None
+
+
+class _NewScreen(msgspec.Struct, gc=False):
+    """Written form of a screen: the fields of today in their order; unknown ones are left out."""
+
+    utc_ns: int | msgspec.UnsetType
+    source_shape: tuple[int, int] | msgspec.UnsetType
+    shape: tuple[int, int] | msgspec.UnsetType
+    media_ref: MediaReference
+
+
+_NO_BYTES = pa.scalar(b"", pa.large_binary())
+_NEWLINE = pa.scalar(b"\n", pa.large_binary())
+
+S = TypeVar("S")
+
+
+def current_type(message_type: str) -> str:
+    """Return today's name of a message type of any generation; other names are returned as they are."""
+    if message_type in _OLD_SCREEN_TYPES:
+        return SCREEN
+    if message_type.startswith(_OLD_DESKTOP_PREFIX):
+        return "desktop/" + message_type.removeprefix(_OLD_DESKTOP_PREFIX)
+    return message_type
+
+
+def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[S], Bools]:
+    """Decode JSON payloads of one form.
+
+    Returns:
+        The decoded messages of the valid payloads, in order, and a mask bool (n,) of which payloads are valid: JSON of this form.
+    """
+    num_payloads = len(payloads)
+    if not num_payloads:
+        return [], np.zeros(0, np.bool_)
+    decoder = msgspec.json.Decoder(form)
+    # One call for all. With exactly n newlines no payload holds one, so lines and payloads are the same thing.
+    joined = _join_lines(payloads)
+    if joined.count(b"\n") == num_payloads:
+        try:
+            rows = decoder.decode_lines(joined)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            rows = []
+        if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
+            return rows, np.ones(num_payloads, np.bool_)
+    valid = np.zeros(num_payloads, np.bool_)
+    rows = []
+    for index, payload in enumerate(payloads.to_pylist()):
+        try:
+            rows.append(decoder.decode(payload))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        valid[index] = True
+    return rows, valid
+
+
+def _join_lines(payloads: pa.LargeBinaryArray) -> bytes:
+    lines = pc.binary_join_element_wise(payloads, _NO_BYTES, _NEWLINE)
+    offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
+    return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
+
+
+def is_json(payloads: pa.LargeBinaryArray) -> Bools:
+    """Mask bool (n,) of the payloads that are JSON in UTF-8."""
+    return decode_payloads(payloads, msgspec.Raw)[1] & is_utf8(payloads)
+
+
+def is_utf8(payloads: pa.LargeBinaryArray) -> Bools:
+    """Mask bool (n,) of the payloads that are UTF-8."""
+    try:
+        payloads.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        return np.array([_decodes(payload) for payload in payloads.to_pylist()], np.bool_)
+    return np.ones(len(payloads), np.bool_)
+
+
+def _decodes(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bools]:
+    """Decode keyboard payloads into `vk` int64 and `pressed` bool of the valid ones, and the mask of valid payloads."""
+    rows, valid = decode_payloads(payloads, Keyboard)
+    vk = np.fromiter((row.vk for row in rows), np.int64, len(rows))
+    pressed = np.fromiter((row.event_type == "press" for row in rows), np.bool_, len(rows))
+    return vk, pressed, valid
+
+
+def raw_mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools]:
+    """Decode raw mouse payloads.
+
+    Returns:
+        int64 (m, 5): last_x, last_y, us_flags, button_flags, button_data of the valid payloads; and the mask of valid payloads.
+    """
+    rows, valid = decode_payloads(payloads, RawMouse)
+    fields = map(attrgetter(*RawMouse.__struct_fields__), rows)
+    table = np.fromiter(itertools.chain.from_iterable(fields), np.int64, 5 * len(rows))
+    return table.reshape(-1, 5), valid
+
+
+def mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[list[Mouse], Bools]:
+    """Decode absolute mouse payloads: the valid ones, and the mask of valid payloads."""
+    return decode_payloads(payloads, Mouse)
+
+
+def write_raw_mouse(table: Int64s, times_ns: Int64s) -> pa.LargeStringArray:
+    """Write raw mouse payloads as the current `RawMouseEvent` does.
+
+    Args:
+        table: int64 (n, 5): last_x, last_y, us_flags, button_flags, button_data.
+        times_ns: int64 (n,), for the `timestamp` field.
+    """
+    parts: list[Any] = []
+    for column, name in enumerate(RawMouse.__struct_fields__):
+        parts += [f'{"," if column else "{"}"{name}":', _decimal(table[:, column])]
+    parts += [',"device_handle":null,"timestamp":', _decimal(times_ns), "}"]
+    return pc.binary_join_element_wise(*map(_large, parts), _large(""))
+
+
+def write_keyboard(vk: Int64s, pressed: Bools, times_ns: Int64s) -> pa.LargeStringArray:
+    """Write keyboard payloads as the current `KeyboardEvent` does."""
+    kinds = pa.array(["release", "press"], pa.large_string()).take(pa.array(pressed.astype(np.int64)))
+    parts = ['{"event_type":"', kinds, '","vk":', _decimal(vk), ',"timestamp":', _decimal(times_ns), "}"]
+    return pc.binary_join_element_wise(*map(_large, parts), _large(""))
+
+
+def _decimal(values: Int64s) -> pa.LargeStringArray:
+    return pa.array(values).cast(pa.large_string())
+
+
+def _large(part: Any) -> Any:
+    return pa.scalar(part, pa.large_string()) if isinstance(part, str) else part
+
+
+def normalize_screens(payloads: pa.LargeBinaryArray, message_type: str) -> tuple[pa.LargeBinaryArray, Bools]:
+    """Bring screen payloads of one recorded type into today's form.
+
+    A payload of today's form is returned byte for byte, unless its path has the backslashes of a Windows recorder.
+
+    Returns:
+        The valid payloads in order, and the mask of valid payloads: those that reference a frame.
+    """
+    old = message_type in _OLD_SCREEN_TYPES
+    screens, valid = ([], np.zeros(len(payloads), np.bool_)) if old else decode_payloads(payloads, Screen)
+    if len(payloads) and not valid.any():
+        olds, valid = decode_payloads(payloads, _OldScreen)
+        rewritten = [_write_screen(_from_old(screen)) for screen in olds]
+        return pa.array(rewritten, pa.large_binary()), valid
+    kept = payloads if valid.all() else payloads.filter(pa.array(valid))
+    slashed = [index for index, screen in enumerate(screens) if _needs_slashes(screen.media_ref.uri)]
+    if not slashed:
+        return kept, valid
+    rows = kept.to_pylist()
+    for index in slashed:
+        rows[index] = _write_screen(screens[index])
+    return pa.array(rows, pa.large_binary()), valid
+
+
+def _needs_slashes(uri: str) -> bool:
+    return "\\" in uri and not uri.startswith("data:")
+
+
+def _from_old(screen: _OldScreen) -> Screen:
+    return Screen(MediaReference(screen.path, screen.pts), screen.utc_ns, screen.original_shape, screen.shape)
+
+
+def _write_screen(screen: Screen) -> bytes:
+    uri = screen.media_ref.uri
+    return msgspec.json.encode(
+        _NewScreen(
+            utc_ns=msgspec.UNSET if screen.utc_ns is None else screen.utc_ns,
+            source_shape=msgspec.UNSET if screen.source_shape is None else screen.source_shape,
+            shape=msgspec.UNSET if screen.shape is None else screen.shape,
+            media_ref=MediaReference(uri.replace("\\", "/") if _needs_slashes(uri) else uri, screen.media_ref.pts_ns),
+        )
+    )

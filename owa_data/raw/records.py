@@ -1,0 +1,172 @@
+"""MCAP records as bytes: opcodes, and one parser for each record this project reads.
+
+Source: the MCAP specification, https://mcap.dev/spec. Every record is `opcode u8, length u64, content`, little-endian; a string
+is `length u32, UTF-8`. Parsers take the content alone and raise `MalformedRecordError` where it is too short.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+MAGIC = b"\x89MCAP0\r\n"
+HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
+ATTACHMENT, ATTACHMENT_INDEX, STATISTICS, METADATA, METADATA_INDEX, SUMMARY_OFFSET, DATA_END = range(9, 16)
+
+RECORD_HEAD_BYTES = 9
+MESSAGE_HEAD_BYTES = 22  # channel u16, sequence u32, log time u64, publish time u64
+MESSAGE_INDEX_HEAD_BYTES = 6  # channel u16, entries' size u32
+FOOTER_BYTES = 20
+TAIL_BYTES = RECORD_HEAD_BYTES + FOOTER_BYTES + len(MAGIC)
+
+Buffer = bytes | memoryview
+
+
+class MalformedRecordError(ValueError):
+    """A record whose content contradicts its own lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`profile` is `owa` for OWAMcap; `library` names the writer and its version."""
+
+    profile: str
+    library: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel. Ids are local to a file: two files use the same id for different topics."""
+
+    channel_id: int
+    topic: str
+    message_encoding: str
+    message_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where a chunk lies and what it says of itself.
+
+    `data_offset` and `data_bytes` are the compressed records; `index_offsets` maps a channel id to the file offset of its
+    message index record (empty where there is none). A run of messages outside any chunk is a `Chunk` without compression.
+    """
+
+    data_offset: int
+    data_bytes: int
+    compression: str
+    uncompressed_bytes: int
+    crc: int
+    index_offsets: dict[int, int]
+
+
+class Cursor:
+    """Reads fields one after another from the content of a record."""
+
+    def __init__(self, content: Buffer) -> None:
+        self.content = content
+        self.offset = 0
+
+    def take(self, length: int) -> Buffer:
+        """Return the next `length` bytes."""
+        end = self.offset + length
+        if end > len(self.content):
+            raise MalformedRecordError(f"field of {length} bytes at {self.offset} of a record of {len(self.content)} bytes")
+        part = self.content[self.offset : end]
+        self.offset = end
+        return part
+
+    def unsigned(self, length: int) -> int:
+        """Return the next little-endian unsigned integer of `length` bytes."""
+        return int.from_bytes(self.take(length), "little")
+
+    def string(self) -> str:
+        """Return the next string."""
+        raw = bytes(self.take(self.unsigned(4)))
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise MalformedRecordError(f"string that is not UTF-8: {raw[:40]!r}") from error
+
+    def skip_string(self) -> None:
+        """Pass over the next string or byte array with a 32-bit length."""
+        self.take(self.unsigned(4))
+
+
+def parse_record_head(head: Buffer) -> tuple[int, int]:
+    """Return opcode and content length of the record that begins with these 9 bytes."""
+    return head[0], int.from_bytes(head[1:9], "little")
+
+
+def parse_header(content: Buffer) -> Header:
+    """Parse the content of a header record."""
+    cursor = Cursor(content)
+    return Header(profile=cursor.string(), library=cursor.string())
+
+
+def parse_footer(content: Buffer) -> tuple[int, int, int]:
+    """Return summary start, summary offset start and summary CRC (0 = none) of a footer record."""
+    if len(content) < FOOTER_BYTES:
+        raise MalformedRecordError(f"footer of {len(content)} bytes")
+    summary_start, offset_start, crc = struct.unpack("<QQI", content[:FOOTER_BYTES])
+    return summary_start, offset_start, crc
+
+
+def parse_schema_name(content: Buffer) -> tuple[int, str]:
+    """Return id and name of a schema record; the schema's own text is not needed."""
+    cursor = Cursor(content)
+    return cursor.unsigned(2), cursor.string()
+
+
+def parse_channel(content: Buffer, schema_names: dict[int, str]) -> Channel:
+    """Parse a channel record. A channel without schema (id 0) has the empty message type."""
+    cursor = Cursor(content)
+    channel_id, schema_id = cursor.unsigned(2), cursor.unsigned(2)
+    topic, message_encoding = cursor.string(), cursor.string()
+    return Channel(channel_id, topic, message_encoding, schema_names.get(schema_id, ""))
+
+
+def parse_chunk_index(content: Buffer) -> tuple[int, int, dict[int, int]]:
+    """Return file offset and length of a chunk record, and the offsets of its message indexes by channel id."""
+    cursor = Cursor(content)
+    cursor.take(16)  # message start and end time
+    chunk_offset, chunk_bytes = cursor.unsigned(8), cursor.unsigned(8)
+    entries = Cursor(cursor.take(cursor.unsigned(4)))
+    index_offsets = {}
+    while entries.offset < len(entries.content):
+        channel_id = entries.unsigned(2)
+        index_offsets[channel_id] = entries.unsigned(8)
+    return chunk_offset, chunk_bytes, index_offsets
+
+
+def parse_statistics(content: Buffer) -> dict[int, int]:
+    """Return the number of messages by channel id that a statistics record claims."""
+    cursor = Cursor(content)
+    cursor.take(8 + 2 + 4 + 4 + 4 + 4 + 8 + 8)
+    entries = Cursor(cursor.take(cursor.unsigned(4)))
+    counts = {}
+    while entries.offset < len(entries.content):
+        channel_id = entries.unsigned(2)
+        counts[channel_id] = entries.unsigned(8)
+    return counts
+
+
+def parse_chunk(record_offset: int, record_bytes: int, head: Buffer, index_offsets: dict[int, int]) -> Chunk:
+    """Parse the first bytes of a chunk record's content.
+
+    Args:
+        record_offset: File offset of the record's opcode.
+        record_bytes: Length of the content, as the record's head says.
+        head: The first bytes of the content; 64 suffice.
+        index_offsets: Offsets of the chunk's message indexes, by channel id.
+    """
+    cursor = Cursor(head)
+    cursor.take(16)  # message start and end time
+    uncompressed_bytes, crc = cursor.unsigned(8), cursor.unsigned(4)
+    compression = cursor.string()
+    data_bytes = cursor.unsigned(8)
+    if cursor.offset + data_bytes != record_bytes:
+        raise MalformedRecordError(f"chunk of {record_bytes} bytes claims {data_bytes} bytes of records")
+    return Chunk(
+        record_offset + RECORD_HEAD_BYTES + cursor.offset, data_bytes, compression, uncompressed_bytes, crc, index_offsets
+    )

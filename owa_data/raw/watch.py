@@ -1,0 +1,89 @@
+"""The watch list: the recordings with size and digest, in a small file that git tracks and DVC watches.
+
+`owa-data scan` rewrites it in seconds: files whose size, mtime and inode are as remembered are not read again; videos never are. For URLs the
+digest is the store's version id or ETag.
+
+    {"dir": "/data/d2e"}
+    {"episode_path": "apex/0001.mcap", "size_bytes": 16117342, "sha256": "..."}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from owa_data.errors import ParamsError
+from owa_data.params import RawParams
+from owa_data.raw.discover import FoundRecording, find_recordings
+from owa_data.store.digests import DigestMemory
+from owa_data.store.source import is_url
+
+
+class _Head(msgspec.Struct, frozen=True):
+    dir: str
+
+
+class WatchedRecording(msgspec.Struct, frozen=True):
+    """One line of the list. `sha256` is the digest of the `.mcap`, or `version:<id>` for a URL."""
+
+    episode_path: str
+    size_bytes: int
+    sha256: str
+
+
+def digest_of(recording: FoundRecording, memory: DigestMemory) -> str:
+    """Return the digest by which a recording is known; reads a local file only where it changed since it was last read."""
+    if is_url(recording.path):
+        return f"version:{recording.version}"
+    return memory.sha256_of(Path(recording.path))
+
+
+def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tuple[int, int]:
+    """List the recordings of `raw.dir` in a file.
+
+    Returns:
+        Number of recordings, and of those that are new or changed against the former list.
+    """
+    former = {row.episode_path: row for row in _read(path)[1]} if path.exists() else {}
+    found = find_recordings(params)
+    rows = [WatchedRecording(part.episode_path, part.size_bytes, digest_of(part, memory)) for part in found]
+    lines = [msgspec.json.encode(part) for part in (_Head(params.dir), *rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(b"".join(line + b"\n" for line in lines))
+    temporary.replace(path)
+    return len(rows), sum(former.get(row.episode_path) != row for row in rows)
+
+
+def check_watch(params: RawParams) -> None:
+    """Check that `raw.watch` speaks of `raw.dir`: it is that folder, or a list made for it.
+
+    Raises:
+        ParamsError: It is another folder, no list, or a list made for another folder.
+    """
+    if params.watch == params.dir:
+        if is_url(params.dir):
+            raise ParamsError("raw.watch", "DVC cannot watch a URL; name a list such as data/recordings.jsonl and run `owa-data scan`")
+        return
+    path = Path(params.watch)
+    if path.is_dir():
+        raise ParamsError(
+            "raw.watch", f"is the folder {params.watch!r}, but raw.dir is {params.dir!r}. Set both to the same, or name a list"
+        )
+    if not path.exists():
+        raise ParamsError("raw.watch", f"{params.watch!r} does not exist. `owa-data scan` writes the list")
+    listed_dir, _ = _read(path)
+    if listed_dir != params.dir:
+        raise ParamsError(
+            "raw.watch", f"{params.watch!r} was made for {listed_dir!r}, but raw.dir is {params.dir!r}. Run `owa-data scan`"
+        )
+
+
+def _read(path: Path) -> tuple[str, list[WatchedRecording]]:
+    lines = path.read_bytes().splitlines()
+    try:
+        head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
+        return head.dir, [msgspec.json.decode(line, type=WatchedRecording) for line in lines[1:]]
+    except msgspec.DecodeError as error:
+        raise ParamsError("raw.watch", f"{path} is no list of recordings ({error}). Run `owa-data scan` to write it anew") from error

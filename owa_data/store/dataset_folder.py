@@ -1,0 +1,134 @@
+"""A dataset on disk: shards and the small files by which plain `datasets.load_from_disk` reads them.
+
+    <folder>/dataset_dict.json  owa.json
+    <folder>/<split>/state.json  dataset_info.json  <episode_path without .mcap>.arrow ...
+
+The folder is put together beside its place and appears there by rename, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from owa_data.errors import SchemaError
+from owa_data.schema import SCHEMA_VERSION, SCHEMAS, SPLITS, huggingface_features
+from owa_data.store.shard_cache import ShardCache
+from owa_data.store.shards import write_shard
+
+LINEAGE_FILE = "owa.json"
+NO_EPISODES = "no_episodes.arrow"
+
+
+class EpisodeLineage(msgspec.Struct, frozen=True):
+    """Where the rows of one episode come from. `input_sha256` is the digest of the `.mcap`, or of the event shard."""
+
+    episode_path: str
+    split: str
+    group: str
+    metadata: dict[str, Any]
+    key: str
+    input_sha256: str
+    sha256: str
+    size_bytes: int
+    num_rows: int
+    ledger: dict[str, Any]
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """Content of `owa.json`: what a dataset was made of, and how. `facts` holds what readers need, such as the image span."""
+
+    kind: str
+    schema_version: int
+    code_version: str
+    source_digest: str
+    params: dict[str, Any]
+    facts: dict[str, Any]
+    episodes: list[EpisodeLineage]
+
+
+def shard_name(episode_path: str) -> str:
+    """Return the path of an episode's shard below its split's folder."""
+    return f"{episode_path.removesuffix('.mcap')}.arrow"
+
+
+def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache) -> None:
+    """Put a dataset together from finished shards and move it to `folder`, replacing what is there."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    for split in SPLITS:
+        episodes = [episode for episode in lineage.episodes if episode.split == split]
+        _write_split(building / split, split, lineage.kind, episodes, cache)
+    (building / "dataset_dict.json").write_bytes(_json({"splits": list(SPLITS)}))
+    (building / LINEAGE_FILE).write_bytes(_json(lineage))
+    replace_folder(building, folder)
+
+
+def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[EpisodeLineage], cache: ShardCache) -> None:
+    folder.mkdir()
+    names = []
+    for episode in episodes:
+        target = folder / shard_name(episode.episode_path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cache.link(episode.key, target)
+        names.append(shard_name(episode.episode_path))
+    if not names:
+        # `load_from_disk` fails on a split without files; a shard of no rows loads as an empty split.
+        write_shard(folder / NO_EPISODES, kind, [])
+        names.append(NO_EPISODES)
+    fingerprint = hashlib.sha256("".join([kind, split, *(episode.key for episode in episodes)]).encode()).hexdigest()[:16]
+    info = {"citation": "", "description": "", "features": huggingface_features(SCHEMAS[kind]), "homepage": "", "license": ""}
+    state = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": fingerprint,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": split,
+    }
+    (folder / "dataset_info.json").write_bytes(_json(info))
+    (folder / "state.json").write_bytes(_json(state))
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Move a folder to a place that may be taken; the old content is removed after the new one stands."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_lineage(folder: Path | str, kind: str) -> Lineage:
+    """Read `owa.json` of a dataset.
+
+    Raises:
+        SchemaError: There is no dataset of this kind and version.
+    """
+    path = Path(folder) / LINEAGE_FILE
+    try:
+        lineage = msgspec.json.decode(path.read_bytes(), type=Lineage)
+    except FileNotFoundError as error:
+        raise SchemaError(f"{path} does not exist: build the {kind} dataset first, `dvc repro {kind}`") from error
+    except msgspec.DecodeError as error:
+        raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset, `dvc repro {kind}`") from error
+    if (lineage.kind, lineage.schema_version) != (kind, SCHEMA_VERSION[kind]):
+        raise SchemaError(
+            f"{folder} holds a {lineage.kind} dataset of schema version {lineage.schema_version}; "
+            f"wanted: {kind}, version {SCHEMA_VERSION[kind]}. Rebuild it, `dvc repro {kind}`"
+        )
+    return lineage
+
+

@@ -1,0 +1,132 @@
+"""Where tasks run: in this process, in local processes, or on a Dask cluster. The results never depend on it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from owa_data.errors import OwaDataError, ParamsError
+from owa_data.params import RuntimeParams
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+MAX_FAILURES = 10
+
+
+class TaskErrors(OwaDataError):
+    """Some tasks failed; the others are done and their results kept. `errors` holds each failure."""
+
+    def __init__(self, errors: Sequence[Exception], num_not_run: int) -> None:
+        lines = "\n".join(f"  {type(error).__name__}: {error}" for error in errors)
+        rest = f"\n  {num_not_run} more were not tried" if num_not_run else ""
+        super().__init__(f"{len(errors)} of the episodes failed:\n{lines}{rest}\nWhat was finished is kept: run again to go on.")
+        self.errors = list(errors)
+        self.num_not_run = num_not_run
+
+
+class WorkerDiedError(OwaDataError):
+    """A worker process ended without a word, most often killed for lack of memory."""
+
+
+def num_local_workers(runtime: RuntimeParams) -> int:
+    """Return the number of local processes meant by `runtime.num_workers`: 0 is one per CPU this process may use."""
+    return runtime.num_workers or len(os.sched_getaffinity(0))
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], runtime: RuntimeParams, *, preload: Sequence[str] = ()
+) -> Iterator[tuple[int, Result]]:
+    """Run a function over tasks, the first ones first, and yield (index, result) as they finish.
+
+    Args:
+        function: Picklable, without state.
+        tasks: In the order in which they are begun; put the largest first.
+        runtime: Which executor, how many workers.
+        preload: Modules that local workers import once, together.
+
+    Raises:
+        TaskErrors: Tasks raised `OwaDataError` or `OSError`. The others ran all the same, up to `MAX_FAILURES` failures.
+        WorkerDiedError: A worker died.
+    """
+    if runtime.executor == "local" and min(len(tasks), num_local_workers(runtime)) <= 1:
+        yield from _run_here(function, tasks)
+        return
+    with _open_executor(runtime, len(tasks), preload) as executor:
+        futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
+        failures: list[Exception] = []
+        num_done = 0
+        try:
+            for future in as_completed(futures):
+                if future.cancelled():
+                    continue
+                try:
+                    result = future.result()
+                except (OwaDataError, OSError) as error:
+                    failures.append(error)
+                    if len(failures) >= MAX_FAILURES:
+                        break
+                    continue
+                num_done += 1
+                yield futures[future], result
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
+                "with fewer workers (runtime.num_workers) if memory is short."
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+    if failures:
+        raise TaskErrors(failures, len(tasks) - num_done - len(failures))
+
+
+def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+    failures: list[Exception] = []
+    for index, task in enumerate(tasks):
+        try:
+            result = function(task)
+        except (OwaDataError, OSError) as error:
+            failures.append(error)
+            if len(failures) >= MAX_FAILURES:
+                raise TaskErrors(failures, len(tasks) - index - 1) from error
+            continue
+        yield index, result
+    if failures:
+        raise TaskErrors(failures, 0)
+
+
+@contextmanager
+def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str]) -> Iterator[Executor]:
+    if runtime.executor == "dask":
+        with _open_dask(runtime) as executor:
+            yield executor
+        return
+    # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    num_workers = min(num_local_workers(runtime), num_tasks)
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt) as executor:
+        yield executor
+
+
+def _ignore_interrupt() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _open_dask(runtime: RuntimeParams) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ParamsError("runtime.executor", "dask is not installed: pip install 'owa-data[dask]'") from error
+    address = {"address": runtime.dask_scheduler} if runtime.dask_scheduler else {"n_workers": num_local_workers(runtime)}
+    with Client(**address) as client:
+        yield client.get_executor()

@@ -1,0 +1,90 @@
+"""Finished shards by key: published by atomic rename, read-only, hard-linked into datasets.
+
+    <root>/<first two digits>/<key>         the shard
+    <root>/<first two digits>/<key>.json    its record: digest, rows, ledger; written after the shard, so it alone says "finished"
+
+Any number of builds share a cache: equal keys have equal bytes, so the last one to publish changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import platformdirs
+
+ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
+FOLDER = "owa-shards"
+
+
+class ShardRecord(msgspec.Struct, frozen=True):
+    """What is known of a finished shard. `ledger` is the conversion's; `sha256` and `size_bytes` are of the file."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    num_rows: int
+    ledger: dict[str, Any]
+
+
+def default_cache_root(dvc_cache_dir: Path | None) -> Path:
+    """Return where the shard cache lies: `OWA_DATA_SHARD_CACHE`, else inside the DVC cache, else the user's cache folder."""
+    if configured := os.environ.get(ENVIRONMENT):
+        return Path(configured)
+    return dvc_cache_dir / FOLDER if dvc_cache_dir else platformdirs.user_cache_path("owa-data") / FOLDER
+
+
+class ShardCache:
+    """Shards and other results by key, below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, key: str) -> Path:
+        """Where the shard of a key lies, finished or not."""
+        return self.root / key[:2] / key
+
+    def find(self, key: str) -> ShardRecord | None:
+        """Return the record of a finished shard, None where there is none."""
+        path = self.path_of(key)
+        try:
+            record = msgspec.json.decode(Path(f"{path}.json").read_bytes(), type=ShardRecord)
+            return record if path.stat().st_size == record.size_bytes else None
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def temporary_path(self, key: str) -> Path:
+        """Return a new empty file beside the shard's place, for the shard to be written to."""
+        folder = self.path_of(key).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{key[:16]}.", suffix=".tmp")
+        os.close(descriptor)
+        return Path(name)
+
+    def publish(self, record: ShardRecord, shard: Path) -> None:
+        """Put a written shard, made by `temporary_path`, in its place together with its record."""
+        path = self.path_of(record.key)
+        shard.chmod(0o444)
+        shard.replace(path)
+        sidecar = self.temporary_path(record.key)
+        sidecar.write_bytes(msgspec.json.encode(record))
+        sidecar.chmod(0o444)
+        sidecar.replace(f"{path}.json")
+
+    def link(self, key: str, target: Path) -> None:
+        """Make `target` the shard: a hard link, or a copy where the file system has none."""
+        link_or_copy(self.path_of(key), target)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where that is not possible (another file system, no permission, too many links)."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,31 @@
+"""The name of a shard: a digest over everything that shapes its bytes, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from owa_data.schema import SCHEMA_VERSION
+from owa_data.store.sources import source_digest
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return _ENCODER.encode(value)
+
+
+def shard_key(kind: str, params: dict[str, Any], episode_path: str, input_sha256: str) -> str:
+    """Return the key of a shard, 64 hex digits.
+
+    Args:
+        kind: Dataset kind.
+        params: The stage's params as plain values, and whatever else shapes the bytes (the tokenizer's digest).
+        episode_path: It is a column of the rows.
+        input_sha256: Digest of the input's bytes: the recording, or the event shard.
+    """
+    parts = [kind, SCHEMA_VERSION[kind], source_digest(kind), params, episode_path, input_sha256]
+    return hashlib.sha256(canonical_json(parts)).hexdigest()

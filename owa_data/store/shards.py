@@ -1,0 +1,60 @@
+"""One shard: an Arrow stream file with the rows of one episode, as `datasets` memory-maps it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from owa_data.schema import stored_schema
+
+
+class _HashingFile:
+    """A file that digests what is written to it."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest = hashlib.sha256()
+        self.num_bytes = 0
+        self._file = file
+
+    def write(self, data: pa.Buffer | bytes) -> int:
+        """Write and digest a block."""
+        self.digest.update(data)
+        self._file.write(data)
+        size = data.size if isinstance(data, pa.Buffer) else len(data)
+        self.num_bytes += size
+        return size
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self) -> None:
+        """The owner closes the file."""
+
+
+def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tuple[str, int, int]:
+    """Write record batches as they come.
+
+    Returns:
+        sha256 of the file, number of rows, size in bytes.
+    """
+    schema = stored_schema(kind)
+    num_rows = 0
+    with path.open("wb") as file:
+        hashing = _HashingFile(file)
+        with pa.ipc.new_stream(pa.PythonFile(hashing, "w"), schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch.cast(schema) if batch.schema.metadata != schema.metadata else batch)
+                num_rows += batch.num_rows
+    return hashing.digest.hexdigest(), num_rows, hashing.num_bytes
+
+
+def read_shard(content: bytes) -> pa.Table:
+    """Return the rows of a shard that is in memory; columns are views of it."""
+    with pa.ipc.open_stream(pa.py_buffer(content)) as reader:
+        return reader.read_all()

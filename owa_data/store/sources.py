@@ -1,0 +1,55 @@
+"""Which source files shape the bytes of each kind of dataset, and their digest.
+
+The list is part of every shard's key: an edit to one of these files makes the shards of that kind stale, an edit to any other (executors,
+progress, command line) does not. A test holds it to what the conversion really imports and to the deps in `dvc.yaml`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+_READING = (
+    "schema.py",
+    "params.py",
+    "raw/records.py",
+    "raw/layout.py",
+    "raw/chunks.py",
+    "raw/columns.py",
+    "raw/messages.py",
+    "store/ledger.py",
+    "store/shards.py",
+    "store/source.py",
+)
+_EVENT = (*_READING, "event")
+_ENCODING = (*_EVENT, "encoding")
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    "index": (*_READING, "raw/index.py"),
+    "event": _EVENT,
+    "fsl": (*_ENCODING, "fsl"),
+    "binned": (*_EVENT, "encoding/events.py", "binned"),
+}
+"""Files and folders below `owa_data/`, by kind. `event/build.py` and its like are inside the folders: they pass the params on."""
+
+
+def source_files(kind: str) -> list[str]:
+    """Return the files of a kind below `owa_data/`, sorted, folders opened."""
+    root = Path(__file__).parent.parent
+    files = set()
+    for name in SOURCES[kind]:
+        path = root / name
+        files |= {file.relative_to(root).as_posix() for file in path.rglob("*.py")} if path.is_dir() else {name}
+    return sorted(files)
+
+
+@cache
+def source_digest(kind: str) -> str:
+    """Return the sha256 over names and contents of a kind's source files."""
+    digest = hashlib.sha256()
+    for name in source_files(kind):
+        content = (Path(__file__).parent.parent / name).read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()

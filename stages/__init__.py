@@ -1,0 +1,112 @@
+"""The stages: thin Hydra entry points. Each composes its conf, validates it, calls the library, and writes metrics.
+
+    python -m stages.event                                        as `dvc repro` runs it
+    python -m stages.event out_dir=/tmp/event topics.mouse_raw.rate_hz=60 dry_run=true
+    python -m stages.event --help
+
+Conf, params and data are found from the working directory, so that experiments in other folders use their own copies.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from owa_data.errors import OwaDataError, ParamsError
+from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
+from owa_data.store.shard_cache import ShardCache, default_cache_root
+
+Conf = dict[str, Any]
+P = TypeVar("P", bound=Params)
+
+PARAMS_FILE = Path("params.yaml")
+
+logger = logging.getLogger("stages")
+
+
+def run_stage(name: str, build: Callable[[Conf], None]) -> None:
+    """Compose `conf/<name>.yaml` with the command line's overrides and call `build` with the plain result.
+
+    Errors that this project raises on purpose end the process with status 1 and their message alone.
+    """
+    # Hydra is imported here: worker processes import the stage's module anew and need none of it.
+    import hydra
+    from omegaconf import OmegaConf
+
+    conf_dir = Path.cwd() / "conf"
+    if not conf_dir.is_dir() or not PARAMS_FILE.is_file():
+        sys.exit(f"there is no conf/ and {PARAMS_FILE} in {Path.cwd()}: run stages from the root of the repository")
+    register_knobs()
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)
+    def main(cfg: Any) -> None:
+        conf = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        assert isinstance(conf, dict)
+        try:
+            build({str(key): value for key, value in conf.items()})
+        except OwaDataError as error:
+            logger.error("%s", error)
+            raise SystemExit(1) from error
+
+    main()
+
+
+def register_knobs() -> None:
+    """Make `params.yaml` known to Hydra: each section as `knobs/<section>`, single values as `${params:...}`."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import DictConfig, OmegaConf
+
+    params = OmegaConf.load(PARAMS_FILE)
+
+    def select(key: str) -> Any:
+        value = OmegaConf.select(params, key)
+        if value is None:
+            raise ParamsError(key, f"missing in {PARAMS_FILE}")
+        return value
+
+    OmegaConf.register_new_resolver("params", select, replace=True)
+    for section in SECTIONS:
+        node = params.get(section, {})
+        assert isinstance(node, DictConfig | dict)
+        # fsl.tokenizer names a file of the group conf/tokenizer/, whose content stands in its place.
+        values = {key: value for key, value in node.items() if (section, key) != ("fsl", "tokenizer")}
+        package = "runtime" if section == "runtime" else "_global_"
+        ConfigStore.instance().store(group="knobs", package=package, name=section, node=OmegaConf.create(values))
+
+
+def take_knobs(conf: Conf, model: type[P], section: str) -> P:
+    """Validate the knobs of a section among the keys of a composed conf.
+
+    Raises:
+        ParamsError: A value or key that cannot be used.
+    """
+    known = {"runtime", "dry_run", "index", "in_dir", "out_dir", "metrics_dir", "plots_dir"}
+    return validate_params(model, {key: value for key, value in conf.items() if key not in known}, section)
+
+
+def runtime_of(conf: Conf) -> RuntimeParams:
+    """Validate the runtime settings."""
+    return validate_params(RuntimeParams, conf["runtime"], "runtime")
+
+
+def shard_cache() -> ShardCache:
+    """Find the shard cache; asks DVC where its cache is, which takes 0.4 s, unless `OWA_DATA_SHARD_CACHE` says where."""
+    if "OWA_DATA_SHARD_CACHE" in os.environ:
+        return ShardCache(default_cache_root(None))
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = result.stdout.strip().splitlines()
+    return ShardCache(default_cache_root(Path(lines[-1]) if result.returncode == 0 and lines else None))
+
+
+def write_json(folder: str, name: str, content: Any) -> None:
+    """Write a metrics or plot file; equal content gives equal bytes."""
+    path = Path(folder) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,33 @@
+"""Stage `event`: recordings to `data/event`, one row per event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from owa_data.event.build import EventConversion, check_params, describe_event, event_inputs, event_metrics, topic_plot
+from owa_data.params import EventParams
+from owa_data.raw.episodes import read_episodes
+from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+from stages import Conf, logger, run_stage, runtime_of, shard_cache, take_knobs, write_json
+
+
+def build(conf: Conf) -> None:
+    """Build the dataset."""
+    params = take_knobs(conf, EventParams, "event")
+    out_dir, cache = Path(conf["out_dir"]), shard_cache()
+    episodes = read_episodes(Path(conf["index"]))
+    check_params(params, episodes)
+    conversion = EventConversion(params)
+    plan = plan_build(conversion, event_inputs(episodes, conf["in_dir"]), cache)
+    if conf["dry_run"]:
+        logger.info("%s", describe_plan(plan, "event", out_dir))
+        return
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.event.build"])
+    metrics = event_metrics(lineage, params)
+    logger.info("%s", describe_event(metrics))
+    write_json(conf["metrics_dir"], "event", metrics)
+    write_json(conf["plots_dir"], "event_topics", topic_plot(lineage))
+
+
+if __name__ == "__main__":
+    run_stage("event", build)

@@ -1,0 +1,41 @@
+"""Stage `fsl`: `data/event` to `data/fsl`, token rows of fixed length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from owa_data.encoding.registry import create_encoder
+from owa_data.fsl.build import FslConversion, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
+from owa_data.fsl.tokenizer import load_tokenizer
+from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.params import FslParams, TokenizerParams, validate_params
+from owa_data.store.dataset_folder import read_lineage
+from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+from stages import Conf, logger, run_stage, runtime_of, shard_cache, take_knobs, write_json
+
+
+def build(conf: Conf) -> None:
+    """Build the dataset."""
+    tokenizer = validate_params(TokenizerParams, conf.pop("tokenizer"), "tokenizer")
+    params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
+    out_dir, cache = Path(conf["out_dir"]), shard_cache()
+    events = read_lineage(conf["in_dir"], "event")
+    encoder = create_encoder(params.encoder)
+    loaded = load_tokenizer(tokenizer)
+    vocabulary = load_vocabulary(loaded, encoder, cache)
+    conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
+    plan = plan_build(conversion, fsl_inputs(events, Path(conf["in_dir"])), cache)
+    if conf["dry_run"]:
+        logger.info("%s", describe_plan(plan, "fsl", out_dir))
+        return
+    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), facts, preload=["owa_data.fsl.build"])
+    metrics = fsl_metrics(lineage, events, params)
+    logger.info("%s", describe_fsl(metrics))
+    write_json(conf["metrics_dir"], "fsl", metrics)
+    write_json(conf["plots_dir"], "fsl_fill", fill_plot(lineage))
+    write_json(conf["plots_dir"], "fsl_tokens", kind_plot(lineage))
+
+
+if __name__ == "__main__":
+    run_stage("fsl", build)
