@@ -1,0 +1,1 @@
+"""OWAMcap recordings to datasets that Vision-Language-Action models train on."""

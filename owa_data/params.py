@@ -71,9 +71,7 @@ class TopicParams(Params):
     """One row of the topic table. A topic that is not in the table is not read."""
 
     topic: str = Field(description="topic as recorded, such as mouse/raw")
-    resample: ResampleKind = Field(
-        "keep_all", description="keep_all | first_per_period | drop | sum_moves | repeat_held_keys"
-    )
+    resample: ResampleKind = Field("keep_all", description="keep_all | first_per_period | drop | sum_moves | repeat_held_keys")
     rate_hz: float = Field(0, ge=0, le=1e6, description="target rate; 0 only with keep_all")
     activity: Literal["none", "screen", "input"] = Field(
         "none", description="which inactivity rule its messages count for: none | screen | input"
@@ -133,9 +131,7 @@ class FslParams(Params):
     """From events to token rows of fixed length. `tokenizer` names a file of conf/tokenizer/."""
 
     tokenizer: str = Field("byte", description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | your own")
-    encoder: str = Field(
-        "factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat"
-    )
+    encoder: str = Field("factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat")
     max_sequence_length: int = Field(4096, ge=16, le=1 << 24, description="ids per row; shorter rows are padded right")
     rows_without_images: Literal["keep", "drop"] = Field("keep", description="rows in which no screen falls")
     span_intervals: bool = Field(True, description="a row may hold events of several intervals; false ends it with each")

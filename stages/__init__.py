@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,6 @@ from typing import Any, TypeVar
 
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
-from owa_data.store.shard_cache import ShardCache, default_cache_root
 
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
@@ -63,6 +60,7 @@ def register_knobs() -> None:
     from omegaconf import DictConfig, OmegaConf
 
     params = OmegaConf.load(PARAMS_FILE)
+    assert isinstance(params, DictConfig)
 
     def select(key: str) -> Any:
         value = OmegaConf.select(params, key)
@@ -72,8 +70,7 @@ def register_knobs() -> None:
 
     OmegaConf.register_new_resolver("params", select, replace=True)
     for section in SECTIONS:
-        node = params.get(section, {})
-        assert isinstance(node, DictConfig | dict)
+        node = params.get(section) or {}
         # fsl.tokenizer names a file of the group conf/tokenizer/, whose content stands in its place.
         values = {key: value for key, value in node.items() if (section, key) != ("fsl", "tokenizer")}
         package = "runtime" if section == "runtime" else "_global_"
@@ -93,16 +90,6 @@ def take_knobs(conf: Conf, model: type[P], section: str) -> P:
 def runtime_of(conf: Conf) -> RuntimeParams:
     """Validate the runtime settings."""
     return validate_params(RuntimeParams, conf["runtime"], "runtime")
-
-
-def shard_cache() -> ShardCache:
-    """Find the shard cache; asks DVC where its cache is, which takes 0.4 s, unless `OWA_DATA_SHARD_CACHE` says where."""
-    if "OWA_DATA_SHARD_CACHE" in os.environ:
-        return ShardCache(default_cache_root(None))
-    command = [sys.executable, "-m", "dvc", "cache", "dir"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = result.stdout.strip().splitlines()
-    return ShardCache(default_cache_root(Path(lines[-1]) if result.returncode == 0 and lines else None))
 
 
 def write_json(folder: str, name: str, content: Any) -> None:

@@ -88,7 +88,7 @@ def read_events(rows: pa.Table) -> Events:
     pair = topic_codes.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(type_names), 1) + type_index
     pairs = [(topic, message_type) for topic in topic_names for message_type in type_names]
     payloads = unwrap_payloads(pairs, pair, times_ns, _column(rows, "mcap_message"))
-    kind_of_code = np.array([_KIND_OF_TYPE.get(name, EventKind.OTHER) for name in type_names] or [0], np.uint8)
+    kind_of_code = np.array([_KIND_OF_TYPE.get(name, EventKind.OTHER) for name in type_names], np.uint8)
     kinds = kind_of_code[type_index]
     vk, pressed = np.zeros(num_events, np.int64), np.zeros(num_events, np.bool_)
     keys = np.flatnonzero(kinds == EventKind.KEYBOARD)

@@ -1,0 +1,1 @@
+"""Activity intervals, per-topic resampling, event rows."""

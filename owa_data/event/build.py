@@ -17,8 +17,8 @@ from owa_data.event.activity import parse_selection
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams
 from owa_data.raw.episodes import Episode
-from owa_data.store.incremental import EpisodeInput
 from owa_data.store.dataset_folder import Lineage
+from owa_data.store.incremental import EpisodeInput
 from owa_data.store.ledger import Counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.source import ByteSource, is_url
@@ -106,8 +106,10 @@ def topic_plot(lineage: Lineage) -> list[Counts]:
 def describe_event(metrics: Counts) -> str:
     """Return a short summary for people."""
     lines = [
-        f"event: {metrics['episodes']} episodes, {metrics['active_hours']:.3f} active hours, {metrics['rows']:,} rows, "
-        f"{metrics['size_bytes'] / 1e6:.1f} MB"
+        (
+            f"event: {metrics['episodes']} episodes, {metrics['active_hours']:.3f} active hours, {metrics['rows']:,} rows, "
+            f"{metrics['size_bytes'] / 1e6:.1f} MB"
+        )
     ]
     for topic, counts in metrics["topics"].items():
         fates = [f"{number:,} {reason}" for reason, number in counts["dropped"].items()]

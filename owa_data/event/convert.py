@@ -23,9 +23,9 @@ from owa_data.params import EventParams, TopicParams
 from owa_data.raw import messages
 from owa_data.raw.columns import MessageColumns, read_columns
 from owa_data.raw.layout import read_layout
-from owa_data.store.source import ByteSource
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
+from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -168,7 +168,9 @@ def _check_kind(name: str, topic: TopicParams, message_type: str) -> None:
     if topic.as_raw and message_type not in (messages.MOUSE, messages.RAW_MOUSE):
         raise ParamsError(f"{key}.as_raw", f"topic {topic.topic!r} has {message_type} messages, not mouse positions")
     if topic.resample == "sum_moves" and not topic.as_raw and message_type != messages.RAW_MOUSE:
-        raise ParamsError(f"{key}.resample", f"sum_moves needs relative motion; {topic.topic!r} has {message_type}. Set as_raw: true")
+        raise ParamsError(
+            f"{key}.resample", f"sum_moves needs relative motion; {topic.topic!r} has {message_type}. Set as_raw: true"
+        )
     if topic.resample == "repeat_held_keys" and message_type != messages.KEYBOARD:
         raise ParamsError(f"{key}.resample", f"repeat_held_keys needs keys; {topic.topic!r} has {message_type}")
 
@@ -225,9 +227,7 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
     return _finish(resampled, texts, valid)
 
 
-def _resample_screens(
-    topic: TopicParams, recorded_type: str, inside: _Inside
-) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
     # Screens are chosen by time and only the chosen ones are parsed: leaving out others first would not change which
     # are chosen. Where a chosen one is unusable, all are parsed and the choice is made among the usable ones.
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
@@ -260,7 +260,9 @@ def _only(inside: _Inside, mask: Bools) -> _Inside:
 
 
 def _finish(resampled: Resampled, texts: pa.LargeStringArray, valid: Bools) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
-    counted = _with_reason(resampled, "invalid_payload", int(len(valid) - valid.sum()) - resampled.dropped.get("no_previous_position", 0))
+    counted = _with_reason(
+        resampled, "invalid_payload", int(len(valid) - valid.sum()) - resampled.dropped.get("no_previous_position", 0)
+    )
     return counted, texts, np.flatnonzero(valid)[resampled.sources]
 
 

@@ -1,4 +1,4 @@
-"""The `mcap_message` column: payloads wrapped as the JSON of `mcap_owa.highlevel.McapMessage`, and unwrapped again.
+r"""The `mcap_message` column: payloads wrapped as the JSON of `mcap_owa.highlevel.McapMessage`, and unwrapped again.
 
     {"topic":"keyboard","timestamp":17,"message":"{\\"event_type\\":\\"press\\",\\"vk\\":87}","message_type":"desktop/KeyboardEvent"}
 
@@ -77,7 +77,9 @@ def unwrap_payloads(
     envelopes = [_envelope(*kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
-    offsets = np.frombuffer(messages.buffers()[1], np.int32)[messages.offset : messages.offset + len(messages) + 1].astype(np.int64)
+    offsets = np.frombuffer(messages.buffers()[1], np.int32)[messages.offset : messages.offset + len(messages) + 1].astype(
+        np.int64
+    )
     # As in raw/columns.py: offsets start0, end0, start1, end1, ... make every second element a payload.
     bounds = np.empty(2 * len(messages), np.int64)
     bounds[0::2] = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)

@@ -117,9 +117,7 @@ def _finish(counts: Counts, params: FslParams) -> Counts:
 def fill_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
     """Return the rows of `plots/fsl_fill.json`: how many rows are filled to which share."""
     fill = aggregate(lineage, lambda counts: counts).get("fill", {})
-    return [
-        {"filled_percent": (int(index) + 1) * 100 // NUM_FILL_BINS, "rows": number} for index, number in sorted(fill.items())
-    ]
+    return [{"filled_percent": (int(index) + 1) * 100 // NUM_FILL_BINS, "rows": number} for index, number in sorted(fill.items())]
 
 
 def kind_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
@@ -132,8 +130,10 @@ def describe_fsl(metrics: Counts) -> str:
     """Return a short summary for people."""
     dropped = [f"{number:,} {reason}" for reason, number in metrics["events"]["dropped"].items()]
     lines = [
-        f"fsl: {metrics['episodes']} episodes, {metrics['rows']:,} rows of {metrics['max_sequence_length']}, {metrics['tokens']:,} tokens, "
-        f"{metrics['padding_ratio']:.1%} padding, {metrics['images']:,} images, {metrics['size_bytes'] / 1e6:.1f} MB",
+        (
+            f"fsl: {metrics['episodes']} episodes, {metrics['rows']:,} rows of {metrics['max_sequence_length']}, {metrics['tokens']:,} tokens, "
+            f"{metrics['padding_ratio']:.1%} padding, {metrics['images']:,} images, {metrics['size_bytes'] / 1e6:.1f} MB"
+        ),
         f"  events: {metrics['events']['read']:,} read, {metrics['events']['kept']:,} kept; dropped: {', '.join(dropped) or 'none'}",
     ]
     lines += [f"  {split}: {counts.get('rows', 0):,} rows" for split, counts in metrics["by_split"].items()]

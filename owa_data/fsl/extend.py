@@ -33,6 +33,12 @@ class ExtendedTokenizer:
     pad_token_id: int
     span: ImageSpan
 
+    def id_of(self, token: str) -> int:
+        """Return the id of a token of the extended vocabulary."""
+        found = self.tokenizer.token_to_id(token)
+        assert found is not None, token
+        return found
+
     def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text; no special tokens are put around it."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]

@@ -73,10 +73,10 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder) -> Vocabulary:
     extended = extend_tokenizer(loaded, encoder.vocabulary, span)
     return Vocabulary(
         pad_token_id=extended.pad_token_id,
-        image_token_id=extended.tokenizer.token_to_id(span.image_token),
+        image_token_id=extended.id_of(span.image_token),
         num_image_tokens=span.num_tokens,
         num_tokens=extended.tokenizer.get_vocab_size(),
-        added={token: extended.tokenizer.token_to_id(token) for token in extended.added},
+        added={token: extended.id_of(token) for token in extended.added},
         piece_ids=extended.ids_of_pieces(encoder.pieces),
     )
 

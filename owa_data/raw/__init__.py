@@ -1,0 +1,1 @@
+"""Recordings in: columnar MCAP reading, message schemas old and new, index, split."""

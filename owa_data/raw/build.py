@@ -71,8 +71,8 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
     tasks = [_FactsTask(found[i].path, digests[i], keys[i], cache.root.absolute()) for i in missing]
     with progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance:
-        for position, record in run_tasks(_read_and_remember, tasks, runtime, preload=[__name__]):
-            records[missing[position]] = record
+        for position, done in run_tasks(_read_and_remember, tasks, runtime, preload=[__name__]):
+            records[missing[position]] = done
             advance(position)
     logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
     index = Index([], {})
@@ -89,7 +89,9 @@ def _read_and_remember(task: _FactsTask) -> ShardRecord:
         if not is_url(task.path):
             found = sha256_of(source)
             if found != task.digest:
-                raise ChangedError(task.path, "it changed while it was read. Wait until it is complete, then run `dvc repro` again")
+                raise ChangedError(
+                    task.path, "it changed while it was read. Wait until it is complete, then run `dvc repro` again"
+                )
         try:
             ledger = msgspec.to_builtins(read_facts(source))
         except NotMcapError as error:
@@ -117,7 +119,9 @@ def _add_recording(
     if facts.damage and params.on_damaged != "salvage":
         problem = _describe(facts.damage)
         if params.on_damaged == "error":
-            raise DamagedError(recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude")
+            raise DamagedError(
+                recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude"
+            )
         index.skipped[recording.episode_path] = problem
         return
     known = metadata.get(recording.episode_path, {})
@@ -218,8 +222,10 @@ def describe_index(index: Index) -> str:
     """Return a short summary for people."""
     metrics = index_metrics(index)
     lines = [
-        f"raw: {metrics['episodes']} episodes, {metrics['hours']:.3f} hours, {sum(metrics['messages'].values()):,} messages; "
-        f"{metrics['salvaged']} salvaged, {metrics['skipped']} left out, {metrics['media_missing']} of {metrics['media']} media missing"
+        (
+            f"raw: {metrics['episodes']} episodes, {metrics['hours']:.3f} hours, {sum(metrics['messages'].values()):,} messages; "
+            f"{metrics['salvaged']} salvaged, {metrics['skipped']} left out, {metrics['media_missing']} of {metrics['media']} media missing"
+        )
     ]
     for split, counts in metrics["by_split"].items():
         lines.append(f"  {split}: {counts.get('episodes', 0)} episodes, {counts['hours']:.3f} hours")

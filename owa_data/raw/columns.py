@@ -6,7 +6,8 @@ topics that are not wanted are never touched. Memory: one decompressed chunk and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +104,14 @@ def iter_chunks(
         unknown = set(spans) - set(layout.channels)
         if unknown:
             lost = sum(len(spans[i].times_ns) for i in unknown)
-            problems.append(Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost))
+            problems.append(
+                Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
+            )
         yield OpenChunk(content, {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])})
 
 
 def read_columns(
-    source: ByteSource, layout: Layout, topics: Set[str], *, is_sound: bool = False
+    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, is_sound: bool = False
 ) -> tuple[dict[str, MessageColumns], list[Problem]]:
     """Read the messages of some topics.
 

@@ -66,7 +66,9 @@ def _glob_pattern(glob: str) -> re.Pattern[str]:
 def _list_folder(folder: str) -> list[FoundRecording]:
     root = Path(folder)
     if not root.is_dir():
-        raise ParamsError("raw.dir", f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours")
+        raise ParamsError(
+            "raw.dir", f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours"
+        )
     found = []
     for path in root.rglob(f"*{SUFFIX}"):
         if path.is_file():
@@ -84,8 +86,12 @@ def _list_url(url: str) -> list[FoundRecording]:
     found = []
     for name, info in filesystem.find(root, detail=True).items():
         if name.endswith(SUFFIX):
-            version = info.get("VersionId") or info.get("ETag") or info.get("md5Hash") or f"{info['size']}-{info.get('mtime', '')}"
+            version = (
+                info.get("VersionId") or info.get("ETag") or info.get("md5Hash") or f"{info['size']}-{info.get('mtime', '')}"
+            )
             found.append(
-                FoundRecording(name[len(root) + 1 :], filesystem.unstrip_protocol(name), int(info["size"]), str(version).strip('"'))
+                FoundRecording(
+                    name[len(root) + 1 :], filesystem.unstrip_protocol(name), int(info["size"]), str(version).strip('"')
+                )
             )
     return found

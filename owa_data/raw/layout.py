@@ -127,7 +127,7 @@ def _read_summary(source: ByteSource, layout: Layout) -> bool:
             chunk_indexes.append(records.parse_chunk_index(content))
         elif opcode == records.STATISTICS:
             layout.claimed_counts = records.parse_statistics(content)
-    if not chunk_indexes and (sum(layout.claimed_counts.values()) or not layout.claimed_counts):
+    if not chunk_indexes and (not layout.claimed_counts or any(layout.claimed_counts.values())):
         return False  # messages outside chunks, or no way to tell: only a walk finds them
     if set(layout.claimed_counts) - set(layout.channels):
         return False  # the summary does not repeat its channels

@@ -64,7 +64,9 @@ def check_watch(params: RawParams) -> None:
     """
     if params.watch == params.dir:
         if is_url(params.dir):
-            raise ParamsError("raw.watch", "DVC cannot watch a URL; name a list such as data/recordings.jsonl and run `owa-data scan`")
+            raise ParamsError(
+                "raw.watch", "DVC cannot watch a URL; name a list such as data/recordings.jsonl and run `owa-data scan`"
+            )
         return
     path = Path(params.watch)
     if path.is_dir():
@@ -86,4 +88,6 @@ def _read(path: Path) -> tuple[str, list[WatchedRecording]]:
         head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
         return head.dir, [msgspec.json.decode(line, type=WatchedRecording) for line in lines[1:]]
     except msgspec.DecodeError as error:
-        raise ParamsError("raw.watch", f"{path} is no list of recordings ({error}). Run `owa-data scan` to write it anew") from error
+        raise ParamsError(
+            "raw.watch", f"{path} is no list of recordings ({error}). Run `owa-data scan` to write it anew"
+        ) from error

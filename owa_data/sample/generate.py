@@ -1,6 +1,6 @@
 """Write the embedded sample: four episodes in two groups, and their metadata. Run by `data/sample/dvc.yaml`.
 
-    python -m owa_data.sample.generate data/sample
+python -m owa_data.sample.generate data/sample
 """
 
 from __future__ import annotations

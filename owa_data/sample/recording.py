@@ -95,6 +95,10 @@ def _states(simulation: Simulation, title: str) -> Iterator[Timed]:
 def _held(simulation: Simulation, time_ns: int) -> set[int]:
     count = int(np.searchsorted(simulation.key_ns, time_ns))
     last: dict[int, bool] = dict(
-        zip(simulation.key_vk[max(count - 64, 0) : count].tolist(), simulation.key_pressed[max(count - 64, 0) : count].tolist(), strict=True)
+        zip(
+            simulation.key_vk[max(count - 64, 0) : count].tolist(),
+            simulation.key_pressed[max(count - 64, 0) : count].tolist(),
+            strict=True,
+        )
     )
     return {vk for vk, pressed in last.items() if pressed}

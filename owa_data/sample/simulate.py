@@ -124,9 +124,7 @@ def _poisson(rng: np.random.Generator, rate_hz: float, params: SimulationParams,
     return times[_is_inside(times, active)]
 
 
-def _keys(
-    rng: np.random.Generator, params: SimulationParams, active: Int64s
-) -> tuple[Int64s, Int64s, npt.NDArray[np.bool_]]:
+def _keys(rng: np.random.Generator, params: SimulationParams, active: Int64s) -> tuple[Int64s, Int64s, npt.NDArray[np.bool_]]:
     presses = _poisson(rng, params.keys_hz, params, active)
     vk = PLAYED_KEYS[rng.integers(0, len(PLAYED_KEYS), len(presses))]
     held_ns = (rng.lognormal(-1.2, 0.9, len(presses)) * NS_PER_S).astype(np.int64) + 30_000_000
@@ -155,7 +153,9 @@ def _raw_mouse(rng: np.random.Generator, params: SimulationParams, active: Int64
     bursts = (starts[:, None] + np.arange(500) * 1_000_000).ravel()
     moves = np.unique(np.concatenate([steady, bursts]))
     swing = np.sin(moves / (0.7 * NS_PER_S)) * 6
-    motion = np.stack([swing + rng.normal(0, 4, len(moves)), np.cos(moves / (1.1 * NS_PER_S)) * 3 + rng.normal(0, 2, len(moves))], 1)
+    motion = np.stack(
+        [swing + rng.normal(0, 4, len(moves)), np.cos(moves / (1.1 * NS_PER_S)) * 3 + rng.normal(0, 2, len(moves))], 1
+    )
     clicks = _poisson(rng, params.clicks_hz, params, active)
     down, up = np.array([BUTTON_FLAGS["left"], BUTTON_FLAGS["right"]])[(rng.random(len(clicks)) < 0.2).astype(np.int64)].T
     wheels = _poisson(rng, params.wheel_hz, params, active)

@@ -84,7 +84,7 @@ def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[Episode
         names.append(NO_EPISODES)
     fingerprint = hashlib.sha256("".join([kind, split, *(episode.key for episode in episodes)]).encode()).hexdigest()[:16]
     info = {"citation": "", "description": "", "features": huggingface_features(SCHEMAS[kind]), "homepage": "", "license": ""}
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": fingerprint,
         "_format_columns": None,
@@ -130,5 +130,3 @@ def read_lineage(folder: Path | str, kind: str) -> Lineage:
             f"wanted: {kind}, version {SCHEMA_VERSION[kind]}. Rebuild it, `dvc repro {kind}`"
         )
     return lineage
-
-

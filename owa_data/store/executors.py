@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 MAX_FAILURES = 10
 
 
-class TaskErrors(OwaDataError):
+class EpisodesFailedError(OwaDataError):
     """Some tasks failed; the others are done and their results kept. `errors` holds each failure."""
 
     def __init__(self, errors: Sequence[Exception], num_not_run: int) -> None:
@@ -52,7 +52,7 @@ def run_tasks(
         preload: Modules that local workers import once, together.
 
     Raises:
-        TaskErrors: Tasks raised `OwaDataError` or `OSError`. The others ran all the same, up to `MAX_FAILURES` failures.
+        EpisodesFailedError: Tasks raised `OwaDataError` or `OSError`. The others ran all the same, up to `MAX_FAILURES` failures.
         WorkerDiedError: A worker died.
     """
     if runtime.executor == "local" and min(len(tasks), num_local_workers(runtime)) <= 1:
@@ -84,7 +84,7 @@ def run_tasks(
             for future in futures:
                 future.cancel()
     if failures:
-        raise TaskErrors(failures, len(tasks) - num_done - len(failures))
+        raise EpisodesFailedError(failures, len(tasks) - num_done - len(failures))
 
 
 def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
@@ -95,11 +95,11 @@ def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iter
         except (OwaDataError, OSError) as error:
             failures.append(error)
             if len(failures) >= MAX_FAILURES:
-                raise TaskErrors(failures, len(tasks) - index - 1) from error
+                raise EpisodesFailedError(failures, len(tasks) - index - 1) from error
             continue
         yield index, result
     if failures:
-        raise TaskErrors(failures, 0)
+        raise EpisodesFailedError(failures, 0)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from filelock import FileLock
 
 from owa_data.errors import ChangedError
 from owa_data.params import RuntimeParams
-from owa_data.store.source import ByteSource, open_source, sha256_of
 from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, write_dataset
 from owa_data.store.executors import run_tasks
@@ -29,6 +28,7 @@ from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
+from owa_data.store.source import ByteSource, open_source, sha256_of
 from owa_data.store.sources import source_digest
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,10 @@ class EpisodeInput:
 class Conversion(Protocol):
     """A pure function of one episode; picklable, so that workers can run it."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """Kind of the dataset."""
+        ...
 
     @property
     def key_params(self) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def build_dataset(
         preload: Modules for workers to import.
 
     Raises:
-        TaskErrors: Episodes that could not be converted; nothing is written to `out_dir` then.
+        EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
     with lock_folder(out_dir):
         missing = plan.missing

@@ -54,7 +54,7 @@ def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tup
     return hashing.digest.hexdigest(), num_rows, hashing.num_bytes
 
 
-def read_shard(content: bytes) -> pa.Table:
+def read_shard(content: bytes | memoryview) -> pa.Table:
     """Return the rows of a shard that is in memory; columns are views of it."""
     with pa.ipc.open_stream(pa.py_buffer(content)) as reader:
         return reader.read_all()

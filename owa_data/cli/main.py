@@ -1,0 +1,39 @@
+"""`owa-data`: look after recordings, tokenizers and datasets from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from owa_data.cli import scan, summary, tokenizer
+from owa_data.errors import OwaDataError
+
+# A new subcommand is one module and one name here.
+COMMANDS = (scan, summary, tokenizer)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    parser = argparse.ArgumentParser(prog="owa-data", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand. Errors raised on purpose end with status 1 and their message alone."""
+    options = make_parser().parse_args(arguments)
+    try:
+        status = options.run(options)
+    except (OwaDataError, OSError) as error:
+        print(f"owa-data {options.command}: {error}", file=sys.stderr)
+        status = 1
+    except BrokenPipeError:
+        status = 0  # the reader, such as `head`, has seen enough
+    sys.exit(status or 0)
+
+
+if __name__ == "__main__":
+    main()

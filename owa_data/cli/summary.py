@@ -1,0 +1,63 @@
+"""`owa-data summary`: which datasets are here, what is in them, and what to set next."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from owa_data.cli.repository import read_params
+from owa_data.errors import SchemaError
+from owa_data.schema import SCHEMAS, SPLITS
+from owa_data.store.dataset_folder import Lineage, read_lineage
+
+BUILT_IN_TOKENIZER = "byte"
+SAMPLE_DIR = "data/sample/recordings"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser("summary", help="say which datasets are here and what is in them", description=__doc__)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table."""
+    print(f"\n{'dataset':<12} {'episodes':>9} {'train rows':>11} {'test rows':>10} {'MB':>9}")
+    for kind in SCHEMAS:
+        folder = Path("data") / kind
+        try:
+            lineage = read_lineage(folder, kind)
+        except SchemaError:
+            continue
+        rows = {split: sum(e.num_rows for e in lineage.episodes if e.split == split) for split in SPLITS}
+        size = sum(episode.size_bytes for episode in lineage.episodes)
+        print(f"{folder!s:<12} {len(lineage.episodes):>9} {rows['train']:>11,} {rows['test']:>10,} {size / 1e6:>9.1f}")
+        _print_tokens(lineage)
+    for line in _next_steps():
+        print(line)
+    return 0
+
+
+def _print_tokens(lineage: Lineage) -> None:
+    if lineage.kind == "fsl":
+        tokens = sum(episode.ledger["tokens"] for episode in lineage.episodes)
+        padding = sum(episode.ledger["padding_tokens"] for episode in lineage.episodes)
+        print(
+            f"  {tokens:,} tokens in rows of {lineage.params['max_sequence_length']}, {padding / max(tokens + padding, 1):.1%} padding; "
+            f"tokenizer {lineage.facts['tokenizer']['name']}"
+        )
+
+
+def _next_steps() -> list[str]:
+    params = read_params()
+    lines = []
+    if params.get("raw", {}).get("dir") == SAMPLE_DIR:
+        lines.append(
+            "These are the embedded sample recordings. For yours, set raw.dir and raw.watch in params.yaml to their folder."
+        )
+    if params.get("fsl", {}).get("tokenizer") == BUILT_IN_TOKENIZER:
+        lines.append(
+            "The tokenizer is the embedded one for trying out. For training, set fsl.tokenizer to your model's, such as internvl3."
+        )
+    return [f"\nNext: {line}" if not index else f"      {line}" for index, line in enumerate(lines)]

@@ -1,0 +1,85 @@
+"""`owa-data tokenizer add <folder> --name <name>`: register a local tokenizer as `conf/tokenizer/<name>.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from owa_data.errors import TokenizerError
+from owa_data.fsl.tokenizer import FILE_NAME
+
+CONF_DIR = Path("conf/tokenizer")
+# Which family a tokenizer is of, by an image token that only this family has.
+_FAMILY_OF_TOKEN = {
+    "<IMG_CONTEXT>": ("internvl", [448, 448], {"image_seq_length": 256, "crop_to_patches": False}),
+    "<fake_token_around_image>": ("smolvlm", [512, 512], {"image_seq_len": 64, "do_image_splitting": False}),
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser("tokenizer", help="register a local tokenizer", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    add = actions.add_parser(
+        "add",
+        help="write conf/tokenizer/<name>.yaml for a folder with a tokenizer.json",
+        description="Write conf/tokenizer/<name>.yaml with place, sha256, pad token and image family of a local tokenizer. "
+        "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)` makes such a folder.",
+    )
+    add.add_argument("folder", type=Path, help=f"folder with a {FILE_NAME}")
+    add.add_argument("--name", required=True, help="name for fsl.tokenizer")
+    add.add_argument(
+        "--family", choices=sorted({family for family, _, _ in _FAMILY_OF_TOKEN.values()}), help="default: by its tokens"
+    )
+    add.add_argument("--pad-token", help="default: the one of tokenizer_config.json")
+    add.add_argument("--force", action="store_true", help="replace a file of that name")
+    add.set_defaults(run=run_add)
+
+
+def run_add(options: argparse.Namespace) -> int:
+    """Write the file."""
+    target = CONF_DIR / f"{options.name}.yaml"
+    if target.exists() and not options.force:
+        raise TokenizerError(f"{target} exists. Choose another --name, or replace it with --force")
+    try:
+        content = (options.folder / FILE_NAME).read_bytes()
+    except OSError as error:
+        raise TokenizerError(f"cannot read {options.folder / FILE_NAME}: {error.strerror}") from error
+    definition = msgspec.json.decode(content)
+    added = [token["content"] for token in definition.get("added_tokens", [])]
+    family, image_size_px, processor = _family(options.family, added, options.folder)
+    conf = {
+        "name": options.name,
+        "source": "folder",
+        "location": str(options.folder),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "pad_token": options.pad_token or _pad_token(options.folder),
+        "image": {"family": family, "image_size_px": image_size_px, "processor": processor},
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(yaml.safe_dump(conf, sort_keys=False, default_flow_style=None))
+    print(
+        f"wrote {target} ({family}). Use it: set fsl.tokenizer to {options.name}, or `dvc exp run -S fsl.tokenizer={options.name}`"
+    )
+    return 0
+
+
+def _family(named: str | None, added: list[str], folder: Path) -> tuple[str, list[int], dict[str, Any]]:
+    for token, entry in _FAMILY_OF_TOKEN.items():
+        if entry[0] == named or (named is None and token in added):
+            return entry
+    raise TokenizerError(f"{folder}: no known image token ({', '.join(_FAMILY_OF_TOKEN)}) in {FILE_NAME}. Say --family")
+
+
+def _pad_token(folder: Path) -> str:
+    path = folder / "tokenizer_config.json"
+    token = msgspec.json.decode(path.read_bytes()).get("pad_token") if path.exists() else None
+    token = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(token, str):
+        raise TokenizerError(f"{path} names no pad_token. Say --pad-token")
+    return token
