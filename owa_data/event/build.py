@@ -55,6 +55,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[Episo
             episode.sha256,
             episode.size_bytes,
             episode.is_sound,
+            episode.start_ns,
         )
         for episode in episodes
     ]

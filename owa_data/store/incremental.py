@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,7 +39,11 @@ _TYPICAL_GROWTH = {"event": 1.5, "fsl": 2.0, "binned": 1.0}
 
 @dataclass(frozen=True)
 class EpisodeInput:
-    """One episode to convert. `input_path` is read as a whole; its bytes must have the digest `input_sha256`."""
+    """One episode to convert.
+
+    `input_path` is read as a whole; its bytes must have the digest `input_sha256`. `start_ns` is the time of the recording's first message.
+    `key_extra` is what else of the episode shapes the shard's bytes; it becomes part of the key.
+    """
 
     episode_path: str
     split: str
@@ -49,6 +53,8 @@ class EpisodeInput:
     input_sha256: str
     input_bytes: int
     is_sound: bool = True
+    start_ns: int = 0
+    key_extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Conversion(Protocol):
@@ -103,7 +109,10 @@ def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: 
     """Find out which shards exist. Reads one small file per episode."""
     ordered = sorted(episodes, key=lambda episode: episode.episode_path)
     params = conversion.key_params
-    keys = [shard_key(conversion.kind, params, episode.episode_path, episode.input_sha256) for episode in ordered]
+    keys = [
+        shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_sha256)
+        for episode in ordered
+    ]
     return Plan(ordered, keys, [cache.find(key) for key in keys])
 
 
@@ -178,6 +187,7 @@ def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineag
         size_bytes=record.size_bytes,
         num_rows=record.num_rows,
         ledger=record.ledger,
+        start_ns=episode.start_ns,
     )
 
 
