@@ -63,7 +63,7 @@ def event_messages() -> st.SearchStrategy[tuple[str, str, dict[str, object]]]:
 def event_tables(messages: st.SearchStrategy | None = None, max_size: int = 30) -> st.SearchStrategy[pa.Table]:
     """Tables of the event dataset, in time order."""
     gaps = st.integers(0, 400_000_000)
-    return st.lists(st.tuples(gaps, messages or event_messages()), max_size=max_size).map(
+    return st.lists(st.tuples(gaps, event_messages() if messages is None else messages), max_size=max_size).map(
         lambda rows: event_table(
             [(START_NS + sum(gap for gap, _ in rows[: i + 1]), *message) for i, (_, message) in enumerate(rows)]
         )
