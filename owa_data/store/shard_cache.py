@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import platformdirs
@@ -85,29 +85,30 @@ class ShardCache:
 
         Waits while shards are being dropped, which takes seconds.
         """
-        with _lock(self.root, fcntl.LOCK_SH):
+        with _open_lock(self.root) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Give True and keep builds waiting, or give False where one holds `in_use` now."""
-        try:
-            with _lock(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                yield True
-        except BlockingIOError:
-            yield False
+        with _open_lock(self.root) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_alone = True
+            except BlockingIOError:
+                is_alone = False
+            yield is_alone
 
     def link(self, key: str, target: Path) -> None:
         """Make `target` the shard: a hard link, or a copy where the file system has none."""
         link_or_copy(self.path_of(key), target)
 
 
-@contextmanager
-def _lock(root: Path, operation: int) -> Iterator[None]:
+def _open_lock(root: Path) -> IO[bytes]:
+    # A lock on it is given back when the file is closed, by a killed process too.
     root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK_FILE).open("ab") as file:
-        fcntl.flock(file, operation)  # given back when the file is closed, by a killed process too
-        yield
+    return (root / LOCK_FILE).open("ab")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
