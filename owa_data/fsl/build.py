@@ -6,7 +6,7 @@ Input: the lineage of the event dataset, `FslParams`, a tokenizer. Output: the d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import Vocabulary
 from owa_data.params import FslParams, TokenizerParams
-from owa_data.store.dataset_folder import Lineage, shard_name
-from owa_data.store.incremental import EpisodeInput
+from owa_data.store.dataset_folder import Lineage
+from owa_data.store.incremental import EpisodeInput, shard_inputs
 from owa_data.store.ledger import Counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.shards import read_shard
@@ -83,21 +83,11 @@ def _extended(tokenizer_json: str, sha256: str, vocabulary: tuple[str, ...]) -> 
 
 def fsl_inputs(events: Lineage, event_dir: Path, params: FslParams) -> list[EpisodeInput]:
     """Return what `fsl` converts: each shard of the event dataset."""
-    has_times = params.encoder_options.timestamps  # the rows then depend on when the recording began
-    return [
-        EpisodeInput(
-            episode.episode_path,
-            episode.split,
-            episode.group,
-            episode.metadata,
-            str(event_dir / episode.split / shard_name(episode.episode_path)),
-            episode.sha256,
-            episode.size_bytes,
-            start_ns=episode.start_ns,
-            key_extra={"start_ns": episode.start_ns} if has_times else {},
-        )
-        for episode in events.episodes
-    ]
+    inputs = shard_inputs(events, event_dir)
+    if not params.encoder_options.timestamps:
+        return inputs
+    # The rows then depend on when the recording began, which the event shard need not tell.
+    return [replace(episode, key_extra={"start_ns": episode.start_ns}) for episode in inputs]
 
 
 def fsl_metrics(lineage: Lineage, events: Lineage, params: FslParams) -> Counts:
