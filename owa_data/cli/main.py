@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from owa_data.cli import cache, scan, summary, tokenizer, verify
+from owa_data.cli import cache, decode, scan, summary, tokenizer, verify
 from owa_data.errors import OwaDataError
 
 # A new subcommand is one module and one name here.
-COMMANDS = (scan, cache, summary, tokenizer, verify)
+COMMANDS = (cache, decode, scan, summary, tokenizer, verify)
 
 
 def make_parser() -> argparse.ArgumentParser:
