@@ -72,9 +72,10 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
-    missing = sum(layout.claimed_counts.values()) - sum(counts.values())
-    if layout.claimed_counts and missing > 0 and not problems:
-        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
+    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
+    missing = sum(layout.claimed_counts.values()) - known
+    if missing > 0:
+        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,

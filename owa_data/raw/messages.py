@@ -115,6 +115,9 @@ class _NewScreen(msgspec.Struct, gc=False):
 _NO_BYTES = pa.scalar(b"", pa.large_binary())
 _NEWLINE = pa.scalar(b"\n", pa.large_binary())
 
+# JSON nested a thousand deep ends in RecursionError.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 S = TypeVar("S")
 
 
@@ -142,7 +145,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     if joined.count(b"\n") == num_payloads:
         try:
             rows = decoder.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             rows = []
         if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
             return rows, np.ones(num_payloads, np.bool_)
@@ -151,7 +154,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     for index, payload in enumerate(payloads.to_pylist()):
         try:
             rows.append(decoder.decode(payload))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             continue
         valid[index] = True
     return rows, valid
