@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.errors import ParamsError
+from owa_data.errors import DamagedError, ParamsError
 from owa_data.event import activity, intervals, resample
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.grid import as_rate
@@ -58,7 +58,7 @@ class _Inside:
 
 
 def convert_recording(
-    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool
+    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool, is_checked: bool = True
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert one recording.
 
@@ -67,16 +67,24 @@ def convert_recording(
         episode_path: What the rows carry as `episode_path`.
         params: The stage's params.
         is_sound: The index found nothing wrong with these very bytes, so CRCs are not checked again.
+        is_checked: The index read every byte. If not (a URL), the chunks read here are checked, and damage is an error.
 
     Returns:
         Record batches of at most `ROWS_PER_BATCH` rows, made as they are asked for, and the ledger.
 
     Raises:
         ParamsError: A resampling that does not fit the topic's messages.
+        DamagedError: A recording that was not checked before is damaged where it was read.
     """
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
-    columns, _ = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound)
+    columns, problems = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound, is_checked=is_checked)
+    if problems and not is_checked:
+        raise DamagedError(
+            source.path,
+            f"at byte {problems[0].offset}: {problems[0].cause}. It is read in place, which cannot salvage: copy it to a folder, or leave it "
+            "out with raw.exclude",
+        )
     selected = activity.select_intervals(params.intervals, _activity_times(columns, params))
     rows: list[TopicRows] = []
     ledger: Counts = {"topics": {}}
@@ -125,6 +133,11 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             inside, interval_index = inside[:0], interval_index[:0]
         whole = len(inside) == len(columns)
         payloads = columns.payloads if whole else columns.payloads.take(pa.array(inside))
+        is_text = messages.is_utf8(payloads)
+        if not is_text.all():
+            # JSON parsers do not look into strings that they skip, but a row must be text as a whole.
+            dropped["invalid_payload"] = int(len(is_text) - is_text.sum())
+            inside, interval_index, payloads = inside[is_text], interval_index[is_text], payloads.filter(pa.array(is_text))
         messages_in = _Inside(columns.times_ns[inside], interval_index, payloads, selected)
         resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
         for reason, number in resampled.dropped.items():
@@ -233,10 +246,9 @@ def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
     chosen = inside.payloads.take(pa.array(resampled.sources))
     payloads, valid = messages.normalize_screens(chosen, recorded_type)
-    valid &= messages.is_utf8(chosen)
     if valid.all():
         return _finish(resampled, _text(payloads), np.ones(len(inside.times_ns), np.bool_))
-    usable = messages.normalize_screens(inside.payloads, recorded_type)[1] & messages.is_utf8(inside.payloads)
+    usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
     payloads, _ = messages.normalize_screens(sound.payloads.take(pa.array(resampled.sources)), recorded_type)
