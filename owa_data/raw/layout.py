@@ -272,6 +272,8 @@ class _Walk:
     def _take(self, opcode: int, length: int) -> bool:
         """Take the record at `position` in. False where it cannot be believed."""
         start = self.position + records.RECORD_HEAD_BYTES
+        if self.in_summary and opcode in (records.MESSAGE, records.CHUNK):
+            return False
         if opcode != records.MESSAGE:
             self._end_loose(self.position)
         if opcode == records.CHUNK:
