@@ -134,6 +134,11 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             inside, interval_index = inside[:0], interval_index[:0]
         whole = len(inside) == len(columns)
         payloads = columns.payloads if whole else columns.payloads.take(pa.array(inside))
+        is_text = messages.is_utf8(payloads)
+        if not is_text.all():
+            # JSON parsers do not look into strings that they skip, but a row must be text as a whole.
+            dropped[INVALID] = int(len(is_text) - is_text.sum())
+            inside, interval_index, payloads = inside[is_text], interval_index[is_text], payloads.filter(pa.array(is_text))
         messages_in = _Inside(columns.times_ns[inside], interval_index, payloads, selected)
         resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
         for reason, number in resampled.dropped.items():
@@ -241,10 +246,9 @@ def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
     chosen = inside.payloads.take(pa.array(resampled.sources))
     payloads, valid = messages.normalize_screens(chosen, recorded_type)
-    valid &= messages.is_utf8(chosen)
     if valid.all():
         return _finish(resampled, _text(payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
-    usable = messages.normalize_screens(inside.payloads, recorded_type)[1] & messages.is_utf8(inside.payloads)
+    usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
     payloads, _ = messages.normalize_screens(sound.payloads.take(pa.array(resampled.sources)), recorded_type)
