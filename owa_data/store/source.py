@@ -160,8 +160,8 @@ def _compare(path: str | Path, name: str, found: str, listed: str) -> None:
     if found != listed:
         raise ChangedError(
             path,
-            f"its content is not the listed one ({name} {found[:12]}, listed {listed[:12]}): it changed since it was listed or while it was "
-            "read. Wait until it is complete, then run `dvc repro` again (after `owa-data scan` where raw.watch is a list).",
+            f"its content changed since it was listed, or while it was read ({name} {found[:12]}..., listed {listed[:12]}...). Wait until it is "
+            "complete, then run `dvc repro` again (after `owa-data scan` where raw.watch is a list).",
         )
 
 

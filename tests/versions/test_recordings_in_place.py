@@ -119,7 +119,7 @@ def test_a_recording_that_changes_is_an_error(s3_server: S3Server, toy_recording
     listed = f"version:{RemoteSource(url).version}"
     with open_listed(url, listed) as source:
         assert bytes(source.read(0, 5)) == b"\x89MCAP"
-    with pytest.raises(ChangedError, match="not the listed one"), open_listed(url, listed):
+    with pytest.raises(ChangedError, match="content changed since it was listed"), open_listed(url, listed):
         s3_server.client.put_object(Bucket="recordings", Key="a/one.mcap", Body=b"other")
     with pytest.raises(ChangedError, match="owa-data scan"), open_listed(url, listed):
         raise AssertionError("not reached")
