@@ -154,6 +154,11 @@ class BinnedParams(Params):
     state: Literal["all", "last", "before"] = Field(
         "all", description="screens of a bin: all in it | last before its end | last at or before its start"
     )
+    bin_function: str = Field(
+        "",
+        pattern=r"^([\w.]+:\w+)?$",
+        description="your own binning as module:function, see docs/datasets.md; empty = bins of 1/fps",
+    )
 
 
 class RuntimeParams(Params):

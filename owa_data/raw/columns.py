@@ -140,12 +140,12 @@ def read_columns(
     for number, chunk in enumerate(chunks):
         for channel_id, spans in chunk.spans.items():
             topic = layout.channels[channel_id].topic
-            parts.setdefault(topic, []).append((number, channel_id, spans, _take_payloads(chunk.content, spans)))
+            parts.setdefault(topic, []).append((number, channel_id, spans, take_payloads(chunk.content, spans)))
     return {topic: _join(rows, layout.channels) for topic, rows in parts.items()}, problems
 
 
-def _take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
-    """Copy the payloads out of a chunk.
+def take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
+    """Copy the payloads of some messages out of their chunk's records.
 
     The offsets `start0, end0, start1, end1, ...` make an Arrow array over the chunk's own bytes in which every second element is a
     payload and the others are what lies between; `take` of the even ones copies just the payloads.

@@ -11,10 +11,11 @@ import re
 from collections import Counter
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from owa_data.raw import messages
-from owa_data.raw.columns import MessageColumns, iter_chunks, read_columns
+from owa_data.raw.columns import iter_chunks, take_payloads
 from owa_data.raw.layout import Layout, Problem, read_layout
 from owa_data.store.source import ByteSource
 
@@ -70,10 +71,13 @@ def read_facts(source: ByteSource) -> RecordingFacts:
     problems = list(layout.problems)
     counts: Counter[int] = Counter()
     bounds: list[tuple[int, int]] = []
+    screens: list[pa.LargeBinaryArray] = []
     for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
+            if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
+                screens.append(take_payloads(chunk.content, spans))
     missing = sum(layout.claimed_counts.values()) - sum(counts.values())
     if layout.claimed_counts and missing > 0 and not problems:
         problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
@@ -84,7 +88,7 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         end_ns=max((last for _, last in bounds), default=0),
         num_messages=sum(counts.values()),
         topics=_topics(layout, counts),
-        media=_media(source, layout, is_sound=not problems),
+        media=_count_references(screens),
         condition=SALVAGED if problems else SOUND,
         damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
     )
@@ -131,22 +135,11 @@ def _topics(layout: Layout, counts: Counter[int]) -> dict[str, TopicFacts]:
     return topics
 
 
-def _media(source: ByteSource, layout: Layout, *, is_sound: bool) -> dict[str, int]:
-    """Count media references of all screen topics by path."""
-    screens = {c.topic for c in layout.channels.values() if messages.current_type(c.message_type) == messages.SCREEN}
-    if not screens:
-        return {}
-    columns, _ = read_columns(source, layout, screens, is_sound=is_sound)
-    counts: Counter[str] = Counter()
-    for part in columns.values():
-        counts.update(_count_references(part))
-    return dict(sorted(counts.items()))
-
-
-def _count_references(columns: MessageColumns) -> Counter[str]:
+def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:
+    """Count media references by path."""
     # Recordings reference one or a few files thousands of times: search for each distinct reference as a whole.
     counts: Counter[str] = Counter()
-    rest = columns.payloads
+    rest = pa.concat_arrays(screens) if screens else pa.array([], pa.large_binary())
     for _ in range(_MAX_DISTINCT_BY_SEARCH):
         match = _URI.search(rest[0].as_py()) if len(rest) else None
         if match is None:
@@ -157,7 +150,7 @@ def _count_references(columns: MessageColumns) -> Counter[str]:
     for payload in rest.to_pylist():
         if match := _URI.search(payload):
             counts[_reference_name(match.group(1))] += 1
-    return counts
+    return dict(sorted(counts.items()))
 
 
 def _reference_name(quoted: bytes) -> str:

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
-from owa_data.store.dataset_folder import EpisodeLineage, Lineage, write_dataset
+from owa_data.store.dataset_folder import EpisodeLineage, Lineage, shard_name, write_dataset
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
@@ -101,6 +101,22 @@ class _ShardTask:
     episode: EpisodeInput
     key: str
     cache_root: Path
+
+
+def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
+    """Return the shards of a dataset as inputs of the next one; their digests are those that `owa.json` lists."""
+    return [
+        EpisodeInput(
+            episode.episode_path,
+            episode.split,
+            episode.group,
+            episode.metadata,
+            str(folder / episode.split / shard_name(episode.episode_path)),
+            episode.sha256,
+            episode.size_bytes,
+        )
+        for episode in lineage.episodes
+    ]
 
 
 def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: ShardCache) -> Plan:

@@ -103,7 +103,7 @@ def test_too_long_events_are_an_error_or_counted() -> None:
     from tests.strategies import event_table
 
     table = event_table([(0, "screen", "desktop/ScreenCaptured", {"media_ref": {"uri": "a.mkv", "pts_ns": 0}})])
-    with pytest.raises(EpisodeError, match="72 tokens, more than fsl.max_sequence_length = 50"):
+    with pytest.raises(EpisodeError, match=r"72 tokens, more than fsl\.max_sequence_length = 50"):
         convert(table, max_sequence_length=50)
     rows, ledger = convert(table, max_sequence_length=50, on_too_long="drop")
     assert rows.num_rows == 0

@@ -50,7 +50,7 @@ def test_extension_adds_sorted_tokens_and_touches_nothing() -> None:
 def test_another_content_is_an_error_that_names_both(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(load_tokenizer(BYTE).content)
     params = BYTE.model_copy(update={"source": "folder", "location": str(tmp_path), "sha256": "0" * 64})
-    with pytest.raises(TokenizerError, match="0{64} as pinned"):
+    with pytest.raises(TokenizerError, match=r"0{64} as pinned"):
         load_tokenizer(params)
 
 
