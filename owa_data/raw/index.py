@@ -110,6 +110,8 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.channels, with_screens[:1])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
+    payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -117,7 +119,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         end_ns=end_ns,
         num_messages=sum(layout.claimed_counts.values()),
         topics=_topics(layout, Counter(layout.claimed_counts)),
-        media=dict.fromkeys(_media(source, one_chunk, is_sound=True), NOT_COUNTED),
+        media=dict.fromkeys(_count_references(payloads), NOT_COUNTED),
         condition=UNCHECKED,
         damage=[],
     )
