@@ -54,7 +54,7 @@ class RawParams(Params):
     limit: int = Field(0, ge=0, description="use only the first n episodes by path; 0 = all")
     metadata: str = Field(
         "data/sample/metadata.jsonl",
-        description="CSV or JSONL joined by episode_path (game, instruction, player, split, ...)",
+        description="CSV or JSONL joined by episode_path (game, instruction, player, split, ...); may be empty",
     )
     group_by: str = Field("folder", description="what a group is: `folder` (first folder of episode_path) or a metadata column")
     on_damaged: Literal["salvage", "skip", "error"] = Field(
@@ -153,6 +153,11 @@ class BinnedParams(Params):
     filter_empty_actions: bool = Field(False, description="leave out bins without any action")
     state: Literal["all", "last", "before"] = Field(
         "all", description="screens of a bin: all in it | last before its end | last at or before its start"
+    )
+    bin_function: str = Field(
+        "",
+        pattern=r"^([\w.]+:\w+)?$",
+        description="your own binning as module:function, see docs/datasets.md; empty = bins of 1/fps",
     )
 
 

@@ -113,35 +113,34 @@ class Repo:
         self.run("git", "commit", "-q", "-m", message)
 
 
+def repository(root: Path, recordings: Path) -> Repo:
+    """Make a repository over a copy of some recordings, tracked by DVC, at `recordings/`; group `b` is for test."""
+    root.mkdir()
+    for entry in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / entry, root / entry)
+    # Code deps of dvc.yaml are looked for in the repository.
+    for entry in ("conf", "stages", "owa_data"):
+        shutil.copytree(ROOT / entry, root / entry, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(recordings, root / "recordings")
+    repo = Repo(root)
+    repo.environment["PYTHONPATH"] = str(root)
+    repo.run("git", "init", "-q")
+    repo.run("dvc", "init", "-q")
+    repo.run("dvc", "config", "cache.type", "hardlink,symlink,copy")
+    repo.run("dvc", "config", "core.analytics", "false")
+    repo.run("dvc", "add", "-q", "recordings")
+    (root / "metadata.jsonl").write_text("")
+    repo.set_params(raw__dir="recordings", raw__watch="recordings", raw__metadata="metadata.jsonl", raw__split__test_groups=["b"])
+    repo.commit("start")
+    return repo
+
+
 @pytest.fixture
 def make_repo(tmp_path: Path, toy_recordings: Path) -> Callable[..., Repo]:
-    """Make a repository over a copy of the toy recordings, tracked by DVC, at `recordings/`."""
+    """Make a repository over a copy of the toy recordings; see `repository`."""
 
     def make(name: str = "repo", recordings: Path = toy_recordings) -> Repo:
-        root = tmp_path / name
-        root.mkdir()
-        for entry in ("dvc.yaml", "params.yaml", "conf", "stages", ".gitignore", ".dvcignore"):
-            source = ROOT / entry
-            if source.is_dir():
-                shutil.copytree(source, root / entry, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, root / entry)
-        # Code deps of dvc.yaml are looked for in the repository.
-        shutil.copytree(ROOT / "owa_data", root / "owa_data", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(recordings, root / "recordings")
-        repo = Repo(root)
-        repo.environment["PYTHONPATH"] = str(root)
-        repo.run("git", "init", "-q")
-        repo.run("dvc", "init", "-q")
-        repo.run("dvc", "config", "cache.type", "hardlink,symlink,copy")
-        repo.run("dvc", "config", "core.analytics", "false")
-        repo.run("dvc", "add", "-q", "recordings")
-        (root / "metadata.jsonl").write_text("")
-        repo.set_params(
-            raw__dir="recordings", raw__watch="recordings", raw__metadata="metadata.jsonl", raw__split__test_groups=["b"]
-        )
-        repo.commit("start")
-        return repo
+        return repository(tmp_path / name, recordings)
 
     return make
 

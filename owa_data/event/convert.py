@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.errors import ParamsError
+from owa_data.errors import DamagedError, ParamsError
 from owa_data.event import activity, intervals, resample
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.grid import as_rate
@@ -58,7 +58,7 @@ class _Inside:
 
 
 def convert_recording(
-    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool
+    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool, is_checked: bool = True
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert one recording.
 
@@ -67,16 +67,24 @@ def convert_recording(
         episode_path: What the rows carry as `episode_path`.
         params: The stage's params.
         is_sound: The index found nothing wrong with these very bytes, so CRCs are not checked again.
+        is_checked: The index read every byte. If not (a URL), the chunks read here are checked, and damage is an error.
 
     Returns:
         Record batches of at most `ROWS_PER_BATCH` rows, made as they are asked for, and the ledger.
 
     Raises:
         ParamsError: A resampling that does not fit the topic's messages.
+        DamagedError: A recording that was not checked before is damaged where it was read.
     """
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
-    columns, _ = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound)
+    columns, problems = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound, is_checked=is_checked)
+    if problems and not is_checked:
+        raise DamagedError(
+            source.path,
+            f"at byte {problems[0].offset}: {problems[0].cause}. It is read in place, which cannot salvage: copy it to a folder, or leave it "
+            "out with raw.exclude",
+        )
     selected = activity.select_intervals(params.intervals, _activity_times(columns, params))
     rows: list[TopicRows] = []
     ledger: Counts = {"topics": {}}

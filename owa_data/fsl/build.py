@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import Vocabulary
 from owa_data.params import FslParams, TokenizerParams
-from owa_data.store.dataset_folder import Lineage, shard_name
+from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput
 from owa_data.store.ledger import Counts
 from owa_data.store.metrics import aggregate
@@ -73,22 +72,6 @@ def _extended(tokenizer_json: str, sha256: str, encoder_name: str) -> Any:
     params = TokenizerParams.model_validate_json(tokenizer_json)
     loaded = load_tokenizer(params.model_copy(update={"sha256": sha256}))
     return extend_tokenizer(loaded, create_encoder(encoder_name).vocabulary, image_span(params.image))
-
-
-def fsl_inputs(events: Lineage, event_dir: Path) -> list[EpisodeInput]:
-    """Return what `fsl` converts: each shard of the event dataset."""
-    return [
-        EpisodeInput(
-            episode.episode_path,
-            episode.split,
-            episode.group,
-            episode.metadata,
-            str(event_dir / episode.split / shard_name(episode.episode_path)),
-            episode.sha256,
-            episode.size_bytes,
-        )
-        for episode in events.episodes
-    ]
 
 
 def fsl_metrics(lineage: Lineage, events: Lineage, params: FslParams) -> Counts:

@@ -63,7 +63,13 @@ class OpenChunk:
 
 
 def iter_chunks(
-    source: ByteSource, layout: Layout, wants: Callable[[Channel], bool], *, is_sound: bool, problems: list[Problem]
+    source: ByteSource,
+    layout: Layout,
+    wants: Callable[[Channel], bool],
+    *,
+    is_sound: bool,
+    problems: list[Problem],
+    is_checked: bool = True,
 ) -> Iterator[OpenChunk]:
     """Open the chunks of a recording one after another.
 
@@ -72,6 +78,7 @@ def iter_chunks(
         layout: Where its chunks lie. Channels that are met only inside chunks are added to it.
         wants: Whether a channel's messages are wanted. A chunk without any such channel is not decompressed if `is_sound`.
         is_sound: The recording was found sound before and is still the same, so CRCs and coverage are not checked again.
+        is_checked: False where it was called sound by its summary alone: the chunks that are opened are then held to their CRC.
         problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
     """
     for chunk in layout.chunks:
@@ -82,7 +89,7 @@ def iter_chunks(
             yield OpenChunk(b"", {})
             continue
         try:
-            content = decompress(source, chunk, check_crc=not is_sound)
+            content = decompress(source, chunk, check_crc=not (is_sound and is_checked))
             spans = None
             if indexed:
                 try:
@@ -111,7 +118,7 @@ def iter_chunks(
 
 
 def read_columns(
-    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, is_sound: bool = False
+    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, is_sound: bool = False, is_checked: bool = True
 ) -> tuple[dict[str, MessageColumns], list[Problem]]:
     """Read the messages of some topics.
 
@@ -120,22 +127,25 @@ def read_columns(
         layout: Its layout, from `read_layout`.
         topics: Topics wanted. One that the recording lacks is absent from the result.
         is_sound: See `iter_chunks`.
+        is_checked: See `iter_chunks`.
 
     Returns:
         Columns by topic, and the problems met in chunks (those of the layout not repeated).
     """
     problems: list[Problem] = []
     parts: dict[str, list[tuple[int, int, MessageSpans, pa.LargeBinaryArray]]] = {}
-    chunks = iter_chunks(source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems)
+    chunks = iter_chunks(
+        source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems, is_checked=is_checked
+    )
     for number, chunk in enumerate(chunks):
         for channel_id, spans in chunk.spans.items():
             topic = layout.channels[channel_id].topic
-            parts.setdefault(topic, []).append((number, channel_id, spans, _take_payloads(chunk.content, spans)))
+            parts.setdefault(topic, []).append((number, channel_id, spans, take_payloads(chunk.content, spans)))
     return {topic: _join(rows, layout.channels) for topic, rows in parts.items()}, problems
 
 
-def _take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
-    """Copy the payloads out of a chunk.
+def take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
+    """Copy the payloads of some messages out of their chunk's records.
 
     The offsets `start0, end0, start1, end1, ...` make an Arrow array over the chunk's own bytes in which every second element is a
     payload and the others are what lies between; `take` of the even ones copies just the payloads.

@@ -1,7 +1,8 @@
 """What one recording holds, and whether it is sound.
 
 Input: the bytes of an `.mcap`. Output: `RecordingFacts`, a function of these bytes alone. Every chunk is decompressed and checked against its CRC;
-payloads are looked at only for media references. Media are not touched here.
+payloads are looked at only for media references. Media are not touched here. A recording behind a URL is not downloaded for that: its summary
+is trusted, and its condition says so.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import re
 from collections import Counter
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from owa_data.raw import messages
-from owa_data.raw.columns import MessageColumns, iter_chunks, read_columns
+from owa_data.raw.columns import iter_chunks, take_payloads
 from owa_data.raw.layout import Layout, Problem, read_layout
 from owa_data.store.source import ByteSource
 
-SOUND, SALVAGED = "sound", "salvaged"
+SOUND, SALVAGED, UNCHECKED = "sound", "salvaged", "unchecked"
+NOT_COUNTED = -1
 EMBEDDED = "data:"
 _MAX_DISTINCT_BY_SEARCH = 8
 _URI = re.compile(rb'"(?:uri|path)"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -68,10 +71,13 @@ def read_facts(source: ByteSource) -> RecordingFacts:
     problems = list(layout.problems)
     counts: Counter[int] = Counter()
     bounds: list[tuple[int, int]] = []
+    screens: list[pa.LargeBinaryArray] = []
     for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
+            if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
+                screens.append(take_payloads(chunk.content, spans))
     missing = sum(layout.claimed_counts.values()) - sum(counts.values())
     if layout.claimed_counts and missing > 0 and not problems:
         problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
@@ -82,9 +88,40 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         end_ns=max((last for _, last in bounds), default=0),
         num_messages=sum(counts.values()),
         topics=_topics(layout, counts),
-        media=_media(source, layout, is_sound=not problems),
+        media=_count_references(screens),
         condition=SALVAGED if problems else SOUND,
         damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
+    )
+
+
+def read_claimed_facts(source: ByteSource) -> RecordingFacts:
+    """Read what a recording says of itself: header, summary, and one chunk with screens for its media. Nothing else is fetched.
+
+    Topics, counts and times are those of its statistics; the condition is `unchecked` and references are not counted. A recording without
+    a usable summary is read as a whole, as by `read_facts`.
+
+    Raises:
+        NotMcapError: It is no MCAP file.
+    """
+    layout = read_layout(source)
+    if layout.problems or not layout.claimed_counts:
+        return read_facts(source)
+    start_ns, end_ns = layout.claimed_bounds_ns
+    screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
+    with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
+    one_chunk = Layout(layout.header, layout.channels, with_screens[:1])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
+    payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
+    return RecordingFacts(
+        profile=layout.header.profile,
+        library=layout.header.library,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        num_messages=sum(layout.claimed_counts.values()),
+        topics=_topics(layout, Counter(layout.claimed_counts)),
+        media=dict.fromkeys(_count_references(payloads), NOT_COUNTED),
+        condition=UNCHECKED,
+        damage=[],
     )
 
 
@@ -100,22 +137,11 @@ def _topics(layout: Layout, counts: Counter[int]) -> dict[str, TopicFacts]:
     return topics
 
 
-def _media(source: ByteSource, layout: Layout, *, is_sound: bool) -> dict[str, int]:
-    """Count media references of all screen topics by path."""
-    screens = {c.topic for c in layout.channels.values() if messages.current_type(c.message_type) == messages.SCREEN}
-    if not screens:
-        return {}
-    columns, _ = read_columns(source, layout, screens, is_sound=is_sound)
-    counts: Counter[str] = Counter()
-    for part in columns.values():
-        counts.update(_count_references(part))
-    return dict(sorted(counts.items()))
-
-
-def _count_references(columns: MessageColumns) -> Counter[str]:
+def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:
+    """Count media references by path."""
     # Recordings reference one or a few files thousands of times: search for each distinct reference as a whole.
     counts: Counter[str] = Counter()
-    rest = columns.payloads
+    rest = pa.concat_arrays(screens) if screens else pa.array([], pa.large_binary())
     for _ in range(_MAX_DISTINCT_BY_SEARCH):
         match = _URI.search(rest[0].as_py()) if len(rest) else None
         if match is None:
@@ -126,7 +152,7 @@ def _count_references(columns: MessageColumns) -> Counter[str]:
     for payload in rest.to_pylist():
         if match := _URI.search(payload):
             counts[_reference_name(match.group(1))] += 1
-    return counts
+    return dict(sorted(counts.items()))
 
 
 def _reference_name(quoted: bytes) -> str:

@@ -34,7 +34,8 @@ class Layout:
     """Where the parts of one recording lie.
 
     `channels` is by id. `problems` lists what is wrong with the file so far; chunks that are cut off are not in `chunks`.
-    `claimed_counts` is the number of messages by channel id that the file's statistics claim, empty where it has none.
+    `claimed_counts` is the number of messages by channel id that the file's statistics claim, empty where it has none;
+    `claimed_bounds_ns` the first and last log time by them.
     """
 
     header: Header
@@ -42,6 +43,7 @@ class Layout:
     chunks: list[Chunk] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     claimed_counts: dict[int, int] = field(default_factory=dict)
+    claimed_bounds_ns: tuple[int, int] = (0, 0)
 
 
 def read_layout(source: ByteSource) -> Layout:
@@ -127,6 +129,7 @@ def _read_summary(source: ByteSource, layout: Layout) -> bool:
             chunk_indexes.append(records.parse_chunk_index(content))
         elif opcode == records.STATISTICS:
             layout.claimed_counts = records.parse_statistics(content)
+            layout.claimed_bounds_ns = records.parse_statistics_bounds(content)
     if not chunk_indexes and (not layout.claimed_counts or any(layout.claimed_counts.values())):
         return False  # messages outside chunks, or no way to tell: only a walk finds them
     if set(layout.claimed_counts) - set(layout.channels):

@@ -12,14 +12,18 @@ Generations, by what the recorder wrote (real files of each are in the tests):
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from owa_data.raw.integers import match_shape, shape_of
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -32,7 +36,8 @@ _OLD_DESKTOP_PREFIX = "owa.env.desktop.msg."
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-ButtonFlags = Annotated[int, msgspec.Meta(ge=0, le=0xFFF)]
+MAX_BUTTON_FLAGS = 0xFFF
+ButtonFlags = Annotated[int, msgspec.Meta(ge=0, le=MAX_BUTTON_FLAGS)]
 
 MOVE_ABSOLUTE = 0x0001  # bit of us_flags: last_x, last_y are positions, not motion
 WHEEL_FLAG, HORIZONTAL_WHEEL_FLAG = 0x400, 0x800
@@ -112,6 +117,9 @@ class _NewScreen(msgspec.Struct, gc=False):
     media_ref: MediaReference
 
 
+_MAX_SHAPES = 4  # of one topic: press and release; moves as recorded and as written by `write_raw_mouse`
+_MIN_ALIKE = 32  # for fewer payloads a parser is as fast
+
 _NO_BYTES = pa.scalar(b"", pa.large_binary())
 _NEWLINE = pa.scalar(b"\n", pa.large_binary())
 
@@ -185,12 +193,61 @@ def _decodes(payload: bytes) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _Alike(Generic[S]):
+    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of some fields, int64 (m,) each."""
+
+    rows: Int64s
+    message: S
+    integers: dict[str, Int64s]
+
+
+def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
+    """Find payloads that are alike but for their integers, without parsing each.
+
+    Args:
+        payloads: Arrow large_binary (n,).
+        form: What they should be.
+        names: Integer fields whose values are wanted. Only flat objects are matched where there are any.
+
+    Returns:
+        The groups found, all of valid messages where the values of `names` are within the form's bounds; and the other payloads,
+        int64, of which nothing is known.
+    """
+    groups: list[_Alike[S]] = []
+    rest = np.arange(len(payloads))
+    for _ in range(_MAX_SHAPES):
+        if len(rest) < _MIN_ALIKE:
+            break
+        payload = payloads[int(rest[0])].as_py()
+        shape = shape_of(payload)
+        keys = [name for name in names if shape and name.encode() in shape.keys]
+        if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
+            break
+        try:
+            message = msgspec.json.decode(payload, type=form)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            break
+        rows, values = match_shape(payloads, rest, shape, tuple(key.encode() for key in keys))
+        groups.append(_Alike(rows, message, dict(zip(keys, values.T, strict=True))))
+        rest = np.setdiff1d(rest, rows, assume_unique=True)
+    return groups, rest
+
+
 def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bools]:
     """Decode keyboard payloads into `vk` int64 and `pressed` bool of the valid ones, and the mask of valid payloads."""
-    rows, valid = decode_payloads(payloads, Keyboard)
-    vk = np.fromiter((row.vk for row in rows), np.int64, len(rows))
-    pressed = np.fromiter((row.event_type == "press" for row in rows), np.bool_, len(rows))
-    return vk, pressed, valid
+    vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
+    groups, rest = _split_alike(payloads, Keyboard, ("vk",))
+    for group in groups:
+        vk[group.rows] = group.integers["vk"]
+        pressed[group.rows] = group.message.event_type == "press"
+        valid[group.rows] = True
+    rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), Keyboard)
+    found = rest[rest_valid]
+    vk[found] = np.fromiter((row.vk for row in rows), np.int64, len(rows))
+    pressed[found] = np.fromiter((row.event_type == "press" for row in rows), np.bool_, len(rows))
+    valid[found] = True
+    return vk[valid], pressed[valid], valid
 
 
 def raw_mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools]:
@@ -199,10 +256,19 @@ def raw_mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools]:
     Returns:
         int64 (m, 5): last_x, last_y, us_flags, button_flags, button_data of the valid payloads; and the mask of valid payloads.
     """
-    rows, valid = decode_payloads(payloads, RawMouse)
-    fields = map(attrgetter(*RawMouse.__struct_fields__), rows)
-    table = np.fromiter(itertools.chain.from_iterable(fields), np.int64, 5 * len(rows))
-    return table.reshape(-1, 5), valid
+    names = RawMouse.__struct_fields__
+    table, valid = np.zeros((len(payloads), len(names)), np.int64), np.zeros(len(payloads), np.bool_)
+    groups, rest = _split_alike(payloads, RawMouse, names)
+    for group in groups:
+        for column, name in enumerate(names):
+            table[group.rows, column] = group.integers.get(name, getattr(group.message, name))
+        flags = table[group.rows, names.index("button_flags")]
+        valid[group.rows] = (flags >= 0) & (flags <= MAX_BUTTON_FLAGS)
+    rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), RawMouse)
+    fields = itertools.chain.from_iterable(map(attrgetter(*names), rows))
+    table[rest[rest_valid]] = np.fromiter(fields, np.int64, len(names) * len(rows)).reshape(-1, len(names))
+    valid[rest[rest_valid]] = True
+    return (table if valid.all() else table[valid]), valid
 
 
 def mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[list[Mouse], Bools]:
@@ -248,6 +314,12 @@ def normalize_screens(payloads: pa.LargeBinaryArray, message_type: str) -> tuple
         The valid payloads in order, and the mask of valid payloads: those that reference a frame.
     """
     old = message_type in _OLD_SCREEN_TYPES
+    if not old:
+        groups, rest = _split_alike(payloads, Screen)
+        screens, valid = decode_payloads(payloads.take(pa.array(rest)), Screen)
+        screens += [group.message for group in groups]
+        if valid.all() and not any(_needs_slashes(screen.media_ref.uri) for screen in screens):
+            return payloads, np.ones(len(payloads), np.bool_)
     screens, valid = ([], np.zeros(len(payloads), np.bool_)) if old else decode_payloads(payloads, Screen)
     if len(payloads) and not valid.any():
         olds, valid = decode_payloads(payloads, _OldScreen)

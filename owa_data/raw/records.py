@@ -151,6 +151,13 @@ def parse_statistics(content: Buffer) -> dict[int, int]:
     return counts
 
 
+def parse_statistics_bounds(content: Buffer) -> tuple[int, int]:
+    """Return the first and last log time that a statistics record claims, nanoseconds; 0 and 0 without messages."""
+    cursor = Cursor(content)
+    cursor.take(8 + 2 + 4 + 4 + 4 + 4)
+    return cursor.unsigned(8), cursor.unsigned(8)
+
+
 def parse_chunk(record_offset: int, record_bytes: int, head: Buffer, index_offsets: dict[int, int]) -> Chunk:
     """Parse the first bytes of a chunk record's content.
 

@@ -9,7 +9,7 @@ digest is the store's version id or ETag.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -17,7 +17,7 @@ from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.discover import FoundRecording, find_recordings
 from owa_data.store.digests import DigestMemory
-from owa_data.store.source import is_url
+from owa_data.store.source import VERSION_PREFIX, is_url
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class WatchedRecording(msgspec.Struct, frozen=True):
 def digest_of(recording: FoundRecording, memory: DigestMemory) -> str:
     """Return the digest by which a recording is known; reads a local file only where it changed since it was last read."""
     if is_url(recording.path):
-        return f"version:{recording.version}"
+        return VERSION_PREFIX + recording.version
     return memory.sha256_of(Path(recording.path))
 
 
@@ -60,8 +60,14 @@ def check_watch(params: RawParams) -> None:
     """Check that `raw.watch` speaks of `raw.dir`: it is that folder, or a list made for it.
 
     Raises:
-        ParamsError: It is another folder, no list, or a list made for another folder.
+        ParamsError: It is another folder, no list, or a list made for another folder; or `raw.dir` leaves the repository.
     """
+    if not is_url(params.dir) and not Path(params.dir).is_absolute() and ".." in PurePosixPath(params.dir).parts:
+        raise ParamsError(
+            "raw.dir",
+            f"{params.dir!r} leaves the repository by a relative path, which experiments in temporary folders cannot follow. "
+            "Name an absolute path, or bring the recordings in with `dvc add` or `dvc import-url`",
+        )
     if params.watch == params.dir:
         if is_url(params.dir):
             raise ParamsError(

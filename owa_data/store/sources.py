@@ -17,6 +17,7 @@ _READING = (
     "raw/layout.py",
     "raw/chunks.py",
     "raw/columns.py",
+    "raw/integers.py",
     "raw/messages.py",
     "store/ledger.py",
     "store/shards.py",

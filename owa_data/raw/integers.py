@@ -1,0 +1,201 @@
+"""The integers of many JSON payloads of one shape, parsed column by column.
+
+Input: payloads as an Arrow array. Output: the rows that share a shape, and their integers as NumPy columns.
+
+A shape is a payload with its integers taken out. Recorders write one topic's messages by one routine, so that a million payloads have one
+shape or two, and what holds for one payload of a shape (valid JSON, keys, types) holds for all of them:
+
+    {"last_x":12,"last_y":-7,"timestamp":1750000000012345678}   ->   {"last_x":  ,"last_y":  ,"timestamp":  }
+
+All payloads are walked side by side: at each step the literal bytes are compared, eight at a time, and the integer after them is read by word
+arithmetic. A payload that differs in one byte, or has an integer in any other than its plain form, is not matched; it is for a JSON parser then.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
+
+WORD_BYTES = 8
+MAX_VALUE_DIGITS = 8  # of an integer that is wanted as a value: what one word holds
+MAX_DIGITS = 19  # of any other; up to 8,999,999,999,999,999,999, so that it fits int64
+ROWS_PER_BLOCK = 8192  # so that the columns of a block stay in the processor's cache
+
+_TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
+_KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
+
+
+def _word(octets: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(octets, "little"))
+
+
+_HIGH_HALVES = _word(b"\xf0" * 8)
+_LOW_HALVES = _word(b"\x0f" * 8)
+_ZEROS = _word(b"0" * 8)
+_SIXES = _word(b"\x06" * 8)
+_ZERO, _NINE, _MINUS, _LOW_BYTE = np.uint64(ord("0")), np.uint64(ord("9")), np.uint64(ord("-")), np.uint64(0xFF)
+_ONE, _THREE, _EIGHT = np.uint64(1), np.uint64(3), np.uint64(8)
+# Pairs of digits, then of pairs, then of fours, are added up within the word: (step's factor, shift, mask).
+_STEPS = (
+    (np.uint64(10 * (1 << 8) + 1), np.uint64(8), _word(b"\xff\x00" * 4)),
+    (np.uint64(100 * (1 << 16) + 1), np.uint64(16), _word(b"\xff\xff\x00\x00" * 2)),
+    (np.uint64(10_000 * (1 << 32) + 1), np.uint64(32), _word(b"\xff\xff\xff\xff\x00\x00\x00\x00")),
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One payload with its integers taken out: `literals` stand before, between and after the integers, `keys` name those that have a key."""
+
+    literals: tuple[bytes, ...]
+    keys: tuple[bytes, ...]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is one object without objects or arrays inside, so that `keys` are that object's own."""
+        text = b"".join(self.literals)
+        return text.count(b"{") == 1 and b"[" not in text
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that are looked at from the start of a payload, at most."""
+        return sum(map(len, self.literals)) + (len(self.keys) + 1) * (MAX_DIGITS + 1 + 2 * WORD_BYTES)
+
+
+def shape_of(payload: bytes) -> Shape | None:
+    """Return the shape of a payload: compact JSON without escapes; None where it is anything else.
+
+    Example:
+        >>> shape_of(b'{"vk":87}')
+        Shape(literals=(b'{"vk":', b'}'), keys=(b'vk',))
+    """
+    literals, keys = [], []
+    literal_start = position = 0
+    while position < len(payload):
+        token = _TOKEN.match(payload, position)
+        if token is None:
+            return None
+        if token["integer"] is not None:
+            literal = payload[literal_start:position]
+            key = _KEY.search(literal)
+            literals.append(literal)
+            keys.append(key[1] if key else b"")
+            literal_start = token.end()
+        position = token.end()
+    return Shape((*literals, payload[literal_start:]), tuple(keys))
+
+
+def match_shape(payloads: pa.LargeBinaryArray, rows: Int64s, shape: Shape, names: tuple[bytes, ...]) -> tuple[Int64s, Int64s]:
+    """Find the payloads of a shape and read some of their integers.
+
+    Args:
+        payloads: Arrow large_binary (n,) without nulls.
+        rows: Payloads to look at, int64, ascending.
+        shape: The shape.
+        names: Keys whose integers are wanted; each is among `shape.keys` once.
+
+    Returns:
+        Those of `rows` that have the shape, int64 (m,), and the wanted integers, int64 (m, len(names)), all within +-99,999,999. Payloads that
+        have the shape can be missing, never the other way round: wanted integers of more digits, others beyond int64, `-0`,
+        and the last payloads of the array.
+    """
+    offsets = np.frombuffer(payloads.buffers()[1], np.int64)[payloads.offset : payloads.offset + len(payloads) + 1]
+    data = payloads.buffers()[2]
+    num_bytes = data.size if data is not None else 0
+    # No word is read past the end of the data.
+    rows = rows[: np.searchsorted(offsets[rows] + shape.max_bytes, num_bytes, side="right")]
+    if not len(rows):
+        return rows, np.empty((0, len(names)), np.int64)
+    words = np.ndarray((num_bytes - WORD_BYTES + 1,), "<u8", data, strides=(1,))
+    columns = [shape.keys.index(name) for name in names]
+    parts = [
+        _match_block(words, offsets, rows[first : first + ROWS_PER_BLOCK], shape, columns)
+        for first in range(0, len(rows), ROWS_PER_BLOCK)
+    ]
+    return np.concatenate([found for found, _ in parts]), np.concatenate([values for _, values in parts])
+
+
+def _match_block(words: UInt64s, offsets: Int64s, rows: Int64s, shape: Shape, columns: list[int]) -> tuple[Int64s, Int64s]:
+    cursor = offsets[rows]
+    matches = np.ones(len(rows), np.bool_)
+    values = np.zeros((len(columns), len(rows)), np.int64)
+    for number, literal in enumerate(shape.literals):
+        _match_literal(words, cursor, literal, matches)
+        cursor += len(literal)
+        if number == len(shape.keys):
+            break
+        if number in columns:
+            values[columns.index(number)] = _read_integer(words, cursor, matches)
+        else:
+            _pass_integer(words, cursor, matches)
+    matches &= cursor == offsets[rows + 1]
+    found = np.flatnonzero(matches)
+    return rows[found], values[:, found].T
+
+
+def _match_literal(words: UInt64s, cursor: Int64s, literal: bytes, matches: npt.NDArray[np.bool_]) -> None:
+    """Clear `matches` where the bytes at `cursor` are not `literal`."""
+    for first in range(0, len(literal), WORD_BYTES):
+        part = literal[first : first + WORD_BYTES]
+        found = words[cursor + first]
+        if len(part) < WORD_BYTES:
+            found &= _word(b"\xff" * len(part))
+        matches &= found == _word(part)
+
+
+def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, npt.NDArray[np.bool_]]:
+    """Pass over a minus at `cursor`; return the word after it, and where there was one."""
+    found = words[cursor]
+    is_negative = found & _LOW_BYTE == _MINUS
+    if is_negative.any():
+        cursor += is_negative
+        found = words[cursor]
+    return found, is_negative
+
+
+def _num_digits(found: UInt64s) -> UInt64s:
+    """Return how many of a word's first bytes are digits, 0 to 8."""
+    # A byte is a digit if, with the bits of "0" flipped, it is below 10: neither it nor it plus 6 has a bit in the high half.
+    flipped = found ^ _ZEROS
+    others = ((flipped + _SIXES) | flipped) & _HIGH_HALVES
+    # The number of bits below the lowest set one, 64 where there is none.
+    return np.bitwise_count((others & (~others + _ONE)) - _ONE).astype(np.uint64) >> _THREE
+
+
+def _read_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]) -> Int64s:
+    """Read an integer of at most 8 digits and pass over it; clear `matches` where there is none in its plain form."""
+    found, is_negative = _take_sign(words, cursor)
+    num_digits = _num_digits(found)
+    starts_with_zero = found & _LOW_BYTE == _ZERO
+    matches &= (num_digits > 0) & ~(starts_with_zero & ((num_digits > _ONE) | is_negative))
+    # The digits as the word's last bytes, zeros before them.
+    value = (found & _LOW_HALVES) << ((_EIGHT - num_digits) << _THREE)
+    for factor, shift, mask in _STEPS:
+        value = (value * factor >> shift) & mask
+    cursor += num_digits.view(np.int64)
+    signed = value.view(np.int64)
+    return np.where(is_negative, -signed, signed)
+
+
+def _pass_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]) -> None:
+    """Pass over an integer that fits int64; clear `matches` where there is none in its plain form."""
+    first, is_negative = _take_sign(words, cursor)
+    num_digits = _num_digits(first)
+    starts_with_zero = first & _LOW_BYTE == _ZERO
+    matches &= (num_digits > 0) & ~(starts_with_zero & ((num_digits > _ONE) | is_negative))
+    total = num_digits.view(np.int64).copy()
+    for _ in range(2):
+        is_whole = num_digits == _EIGHT
+        if not is_whole.any():
+            break
+        num_digits = np.where(is_whole, _num_digits(words[cursor + total]), 0).astype(np.uint64)
+        total += num_digits.view(np.int64)
+    matches &= (total < MAX_DIGITS) | ((total == MAX_DIGITS) & (first & _LOW_BYTE < _NINE))
+    cursor += total

@@ -1,0 +1,157 @@
+"""Recordings to event rows: golden output, conservation, and what each recorder generation becomes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from mcap_owa.highlevel import McapMessage, OWAMcapWriter
+from owa.msgs.desktop.mouse import MouseEvent, RawMouseEvent
+from owa.msgs.desktop.window import WindowInfo
+
+from owa_data.errors import ParamsError
+from owa_data.event.convert import convert_recording
+from owa_data.params import EventParams, IntervalParams, TopicParams
+from owa_data.store.source import MemorySource
+from tests.conftest import shared_path
+
+WHOLE = IntervalParams(select="whole_file")
+EVERYTHING = {
+    "screen": TopicParams(topic="screen"),
+    "keyboard": TopicParams(topic="keyboard"),
+    "mouse_raw": TopicParams(topic="mouse/raw"),
+}
+
+
+def convert(path: Path, params: EventParams, *, is_sound: bool = False) -> tuple[pa.Table, dict]:
+    source = MemorySource(str(path), path.read_bytes())
+    batches, ledger = convert_recording(source, path.name, params, is_sound=is_sound)
+    return pa.Table.from_batches(list(batches)), ledger
+
+
+def decoded(table: pa.Table, topic: str) -> list[tuple[int, object]]:
+    rows = [McapMessage.model_validate_json(row) for row in table["mcap_message"].to_pylist()]
+    return [(row.timestamp, row.decoded) for row in rows if row.topic == topic]
+
+
+def test_golden_events_equal_upstreams() -> None:
+    table, _ = convert(shared_path("golden/recording.mcap"), EventParams(topics=EVERYTHING, intervals=WHOLE))
+    golden = json.loads(gzip.decompress(shared_path("golden/event.json.gz").read_bytes()))
+    columns = [table[name].to_pylist() for name in ("topic", "timestamp_ns", "message_type", "mcap_message")]
+    ours = [[topic, time, kind, message.decode()] for topic, time, kind, message in zip(*columns, strict=True)]
+    assert [row[1] for row in ours] == sorted(row[1] for row in ours)
+    # Upstream ends before the last message of the file; everything else is equal, in any order among equal times.
+    last = max(row[1] for row in ours)
+    assert sorted(row for row in ours if row[1] < last) == sorted(golden)
+    assert len(ours) == len(golden) + sum(row[1] == last for row in ours)
+
+
+@pytest.mark.parametrize("is_sound", [False, True])
+def test_conservation_and_motion_sums(toy_recordings: Path, is_sound: bool) -> None:
+    path = toy_recordings / "a/one.mcap"
+    full, _ = convert(path, EventParams(topics=EVERYTHING, intervals=WHOLE))
+    thin, ledger = convert(path, EventParams(intervals=WHOLE), is_sound=is_sound)
+    for topic, counts in ledger["topics"].items():
+        assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
+        assert counts["kept"] == thin["topic"].to_pylist().count(topic)
+    for axis in ("last_x", "last_y"):
+        sums = [sum(getattr(message, axis) for _, message in decoded(table, "mouse/raw")) for table in (full, thin)]
+        assert sums[0] == sums[1]
+    clicks = [[m.button_flags for _, m in decoded(table, "mouse/raw") if m.button_flags] for table in (full, thin)]
+    assert clicks[0] == clicks[1]
+
+
+@pytest.mark.parametrize("name", ["0.3.2", "0.4.2", "0.5.1", "0.5.x-video-missing"])
+@pytest.mark.parametrize("as_raw", [False, True])
+def test_real_recordings_convert(name: str, as_raw: bool) -> None:
+    path = shared_path(f"recordings/{name}.mcap")
+    resample = {"resample": "sum_moves", "rate_hz": 20} if as_raw else {}
+    topics = {
+        "screen": TopicParams(topic="screen", resample="first_per_period", rate_hz=20, activity="screen"),
+        "keyboard": TopicParams(topic="keyboard", activity="input"),
+        "mouse": TopicParams(topic="mouse", activity="input", as_raw=as_raw, **resample),
+        "window": TopicParams(topic="window"),
+    }
+    table, ledger = convert(path, EventParams(topics=topics))
+    assert table.num_rows == ledger["rows"] > 0
+    types = set(table["message_type"].to_pylist())
+    assert types == {"desktop/ScreenCaptured", "desktop/KeyboardEvent", "desktop/WindowInfo"} | (
+        {"desktop/RawMouseEvent"} if as_raw else {"desktop/MouseEvent"}
+    )
+    for row in table["mcap_message"].to_pylist():
+        assert McapMessage.model_validate_json(row).decoded is not None
+    assert ledger["topics"]["mouse"]["read"] > 0
+
+
+def write(path: Path, rows: list[tuple[int, str, object]]) -> Path:
+    with OWAMcapWriter(path) as writer:
+        for time, topic, message in rows:
+            writer.write_message(message, topic=topic, timestamp=time)
+    return path
+
+
+def test_absolute_positions_become_differences_within_an_interval(tmp_path: Path) -> None:
+    def at(x: int, y: int, **more: object) -> MouseEvent:
+        return MouseEvent(**{"event_type": "move", "x": x, "y": y, **more})
+
+    path = write(
+        tmp_path / "m.mcap",
+        [
+            (0, "mouse", at(10, 10)),
+            (10, "mouse", at(13, 9)),
+            (20, "mouse", at(13, 9, event_type="click", button="left", pressed=True)),
+            (30, "mouse", at(14, 9, event_type="scroll", dx=0, dy=-1)),
+            (10_000_000_000, "mouse", at(500, 500)),
+            (10_000_000_010, "mouse", at(501, 498)),
+        ],
+    )
+    topics = {"mouse": TopicParams(topic="mouse", as_raw=True, activity="input")}
+    table, ledger = convert(path, EventParams(topics=topics))
+    fields = [(m.last_x, m.last_y, int(m.button_flags), m.button_data) for _, m in decoded(table, "mouse/raw")]
+    assert fields == [(3, -1, 0, 0), (0, 0, 1, 0), (1, 0, 0x400, 65416), (1, -2, 0, 0)]
+    assert ledger["topics"]["mouse"] == {"read": 6, "kept": 4, "dropped": {"no_previous_position": 2}}
+
+
+def test_a_rate_never_drops_clicks_and_keys(tmp_path: Path) -> None:
+    rows: list[tuple[int, str, object]] = [(i, "mouse/raw", RawMouseEvent(last_x=1, last_y=0)) for i in range(10)]
+    rows += [(i, "mouse/raw", RawMouseEvent(last_x=0, last_y=0, button_flags=1 + i % 2)) for i in range(10, 14)]
+    path = write(tmp_path / "m.mcap", rows)
+    for kind in ("drop", "first_per_period"):
+        topics = {"m": TopicParams(topic="mouse/raw", resample=kind, rate_hz=1)}
+        _, ledger = convert(path, EventParams(topics=topics, intervals=WHOLE))
+        assert ledger["topics"]["mouse/raw"] == {"read": 14, "kept": 5, "dropped": {"resampled": 9}}
+
+
+def test_other_json_topics_pass_untouched_whatever_they_hold(tmp_path: Path) -> None:
+    title = 'quote " backslash \\ newline \n tab \t nul-ish \x01 emoji \U0001f600 </>'
+    path = write(tmp_path / "w.mcap", [(5, "window", WindowInfo(title=title, rect=(0, 0, 1, 1), hWnd=1))])
+    table, _ = convert(path, EventParams(topics={"window": TopicParams(topic="window")}, intervals=WHOLE))
+    assert [message.title for _, message in decoded(table, "window")] == [title]
+
+
+def test_ties_keep_file_order(tmp_path: Path) -> None:
+    rows = [(7, "window", WindowInfo(title="w", rect=(0, 0, 1, 1), hWnd=1)), (7, "mouse/raw", RawMouseEvent(last_x=1, last_y=0))]
+    topics = {"a": TopicParams(topic="mouse/raw"), "b": TopicParams(topic="window")}
+    params = EventParams(topics=topics, intervals=WHOLE)
+    for order in (rows, rows[::-1]):
+        table, _ = convert(write(tmp_path / "t.mcap", order), params)
+        assert table["topic"].to_pylist() == [topic for _, topic, _ in order]
+
+
+def test_sum_moves_on_other_messages_is_an_error_that_names_the_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.mcap", [(0, "mouse", MouseEvent(event_type="move", x=0, y=0))])
+    topics = {"pointer": TopicParams(topic="mouse", resample="sum_moves", rate_hz=20)}
+    with pytest.raises(ParamsError, match=r"event\.topics\.pointer\.resample: .*as_raw"):
+        convert(path, EventParams(topics=topics, intervals=WHOLE))
+
+
+def test_the_last_message_is_inside(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.mcap", [(time, "mouse/raw", RawMouseEvent(last_x=1, last_y=0)) for time in range(5)])
+    topics = {"m": TopicParams(topic="mouse/raw", activity="input")}
+    for select in ("whole_file", "inactivity"):
+        table, _ = convert(path, EventParams(topics=topics, intervals=IntervalParams(select=select)))
+        assert np.array_equal(table["timestamp_ns"].to_numpy(), np.arange(5))

@@ -1,0 +1,38 @@
+"""The `mcap_message` column, there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from mcap_owa.highlevel import McapMessage
+
+from owa_data.event.rows import unwrap_payloads, wrap_payloads
+
+KINDS = [("screen", "desktop/ScreenCaptured"), ('od"d\\to pic', "x/Ü"), ("keyboard", "desktop/KeyboardEvent")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2**63 - 1), st.text(max_size=30)), max_size=12))
+def test_wrapping_is_the_ecosystems_form_and_unwrapping_undoes_it(rows: list[tuple[int, int, str]]) -> None:
+    codes = np.array([code for code, _, _ in rows], np.int64)
+    times = np.array([time for _, time, _ in rows], np.int64)
+    texts = pa.array([text for _, _, text in rows], pa.large_string())
+    if not rows:
+        return
+    wrapped = wrap_payloads(KINDS, codes, times, texts)
+    for (code, time, text), message in zip(rows, wrapped.to_pylist(), strict=True):
+        parsed = McapMessage.model_validate_json(message)
+        assert (parsed.topic, parsed.message_type, parsed.timestamp, parsed.message.decode()) == (*KINDS[code], time, text)
+    assert unwrap_payloads(KINDS, codes, times, wrapped).to_pylist() == [text.encode() for _, _, text in rows]
+    half = wrapped.slice(len(rows) // 2)
+    assert unwrap_payloads(KINDS, codes[len(rows) // 2 :], times[len(rows) // 2 :], half).to_pylist() == [
+        text.encode() for _, _, text in rows[len(rows) // 2 :]
+    ]
+
+
+def test_literal() -> None:
+    wrapped = wrap_payloads([("keyboard", "K")], np.array([0]), np.array([17]), pa.array(['{"vk":87}'], pa.large_string()))
+    assert wrapped.to_pylist() == [b'{"topic":"keyboard","timestamp":17,"message":"{\\"vk\\":87}","message_type":"K"}']
+    message = McapMessage(topic="keyboard", timestamp=17, message=b'{"vk":87}', message_type="K")
+    assert wrapped.to_pylist() == [message.model_dump_json().encode()]

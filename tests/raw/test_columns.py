@@ -1,0 +1,102 @@
+"""Columnar reading equals the ecosystem's own reader, message by message, however the file was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mcap.writer import CompressionType, IndexType, Writer
+from mcap_owa.highlevel import OWAMcapReader
+
+from owa_data.raw.columns import read_columns
+from owa_data.raw.layout import read_layout
+from owa_data.store.source import MemorySource
+from tests.conftest import shared_path
+
+TOPICS = {"screen", "keyboard", "mouse/raw", "mouse", "window", "keyboard/state", "mouse/state"}
+
+
+def read(path: Path, topics: set[str] = TOPICS, *, is_sound: bool = False) -> dict[str, list[tuple[int, bytes, str]]]:
+    source = MemorySource(str(path), path.read_bytes())
+    columns, problems = read_columns(source, read_layout(source), topics, is_sound=is_sound)
+    assert problems == []
+    return {
+        topic: [
+            (time, payload, part.message_types[code])
+            for time, payload, code in zip(part.times_ns.tolist(), part.payloads.to_pylist(), part.type_codes, strict=True)
+        ]
+        for topic, part in columns.items()
+    }
+
+
+def read_by_ecosystem(path: Path, topics: set[str] = TOPICS) -> dict[str, list[tuple[int, bytes, str]]]:
+    found: dict[str, list[tuple[int, bytes, str]]] = {}
+    with OWAMcapReader(path) as reader:
+        for message in reader.iter_messages(topics=list(topics)):
+            found.setdefault(message.topic, []).append((message.timestamp, message.message, message.message_type))
+    return found
+
+
+@pytest.mark.parametrize("is_sound", [False, True])
+def test_equals_the_ecosystems_reader(toy_recordings: Path, is_sound: bool) -> None:
+    path = toy_recordings / "a/one.mcap"
+    assert read(path, is_sound=is_sound) == read_by_ecosystem(path)
+
+
+@pytest.mark.parametrize("name", ["0.3.2", "0.4.2", "0.5.1", "0.5.x-video-missing"])
+def test_equals_the_ecosystems_reader_on_real_recordings(name: str) -> None:
+    path = shared_path(f"recordings/{name}.mcap")
+    assert read(path) == read_by_ecosystem(path)
+
+
+def rewrite(source: Path, target: Path, **options: object) -> None:
+    """Write the messages of a recording with another layout of the file."""
+    with target.open("wb") as stream:
+        writer = Writer(stream, **options)
+        writer.start(profile="owa", library="test")
+        channels: dict[str, int] = {}
+        with OWAMcapReader(source) as reader:
+            for message in reader.iter_messages():
+                if message.topic not in channels:
+                    schema = writer.register_schema(message.message_type, "jsonschema", b"{}")
+                    channels[message.topic] = writer.register_channel(message.topic, "json", schema)
+                writer.add_message(channels[message.topic], message.timestamp, message.message, message.timestamp)
+        writer.finish()
+
+
+LAYOUTS: dict[str, dict[str, object]] = {
+    "zstd": {"compression": CompressionType.ZSTD, "chunk_size": 20_000},
+    "lz4": {"compression": CompressionType.LZ4, "chunk_size": 20_000},
+    "uncompressed": {"compression": CompressionType.NONE, "chunk_size": 20_000},
+    "no indexes": {"index_types": IndexType.NONE, "chunk_size": 20_000},
+    "no message indexes": {"index_types": IndexType.CHUNK, "chunk_size": 20_000},
+    "no chunk indexes": {"index_types": IndexType.MESSAGE, "chunk_size": 20_000},
+    "no statistics": {"use_statistics": False, "chunk_size": 20_000},
+    "no repeated channels": {"repeat_channels": False, "repeat_schemas": False, "chunk_size": 20_000},
+    "no chunks": {"use_chunking": False},
+    "no crcs": {"enable_crcs": False, "chunk_size": 20_000},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_of_the_file_gives_the_same(toy_recordings: Path, tmp_path: Path, layout: str) -> None:
+    rewrite(toy_recordings / "a/two.mcap", tmp_path / "x.mcap", **LAYOUTS[layout])
+    expected = read_by_ecosystem(toy_recordings / "a/two.mcap")
+    assert read(tmp_path / "x.mcap") == expected
+    assert read(tmp_path / "x.mcap", is_sound=True) == expected
+
+
+def test_only_wanted_topics_are_read(toy_recordings: Path) -> None:
+    assert set(read(toy_recordings / "a/one.mcap", {"screen", "absent"})) == {"screen"}
+
+
+def test_times_out_of_order_are_sorted_and_ties_keep_file_order(tmp_path: Path) -> None:
+    path = tmp_path / "x.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start(profile="owa", library="test")
+        channel = writer.register_channel("t", "json", writer.register_schema("T", "jsonschema", b"{}"))
+        for time, payload in [(5, b"1"), (3, b"2"), (5, b"3"), (3, b"4")]:
+            writer.add_message(channel, time, payload, time)
+        writer.finish()
+    assert [(time, payload) for time, payload, _ in read(path, {"t"})["t"]] == [(3, b"2"), (3, b"4"), (5, b"1"), (5, b"3")]

@@ -1,0 +1,83 @@
+"""Which recordings are chosen, what metadata says of them, and in which split they fall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from owa_data.errors import ParamsError
+from owa_data.params import RawParams, SplitParams
+from owa_data.raw.discover import find_recordings, matches_any
+from owa_data.raw.metadata import read_metadata
+from owa_data.raw.split import group_of, hash_fraction, split_of
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("**/*.mcap", "a.mcap", True),
+        ("**/*.mcap", "x/y/a.mcap", True),
+        ("*.mcap", "x/a.mcap", False),
+        ("x/**", "x/y/a.mcap", True),
+        ("x/?.mcap", "x/a.mcap", True),
+        ("x/?.mcap", "x/ab.mcap", False),
+        ("[a].mcap", "a.mcap", False),
+        ("[a].mcap", "[a].mcap", True),
+    ],
+)
+def test_globs(glob: str, path: str, matches: bool) -> None:
+    assert matches_any(path, [glob]) is matches
+
+
+def test_include_exclude_and_limit(tmp_path: Path) -> None:
+    for name in ("b/2.mcap", "a/1.mcap", "a/3.mcap", "a/1.mkv", "c/4.mcap"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    params = RawParams(dir=str(tmp_path), exclude=("c/**",))
+    assert [found.episode_path for found in find_recordings(params)] == ["a/1.mcap", "a/3.mcap", "b/2.mcap"]
+    assert len(find_recordings(params.model_copy(update={"limit": 2}))) == 2
+
+
+def test_nothing_chosen_is_an_error_that_says_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a.mcap").touch()
+    with pytest.raises(ParamsError, match="there are 1 files"):
+        find_recordings(RawParams(dir=str(tmp_path), include=("x/*.mcap",)))
+
+
+def test_metadata_forms(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("episode_path,game,player\na.mcap,apex,\nb.mcap,doom,kim\n")
+    assert read_metadata(str(tmp_path / "m.csv")) == {"a.mcap": {"game": "apex"}, "b.mcap": {"game": "doom", "player": "kim"}}
+    (tmp_path / "m.jsonl").write_text('{"episode_path": "x\\\\a.mcap", "n": 1}\n\n')
+    assert read_metadata(str(tmp_path / "m.jsonl")) == {"x/a.mcap": {"n": 1}}
+
+
+@pytest.mark.parametrize("text", ["game\nx\n", "episode_path\na\na\n"])
+def test_bad_metadata_names_file_and_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ParamsError, match=r"m\.csv, line \d"):
+        read_metadata(str(tmp_path / "m.csv"))
+
+
+def test_hash_split_never_moves_an_episode_and_hits_the_fraction() -> None:
+    paths = [f"game/{index}.mcap" for index in range(4000)]
+    splits = {path: split_of(path, {}, "game", SplitParams(test_fraction=0.1)) for path in paths}
+    assert 0.08 < sum(split == "test" for split in splits.values()) / len(paths) < 0.12
+    assert hash_fraction("game/1.mcap", "") == hash_fraction("game/1.mcap", "") != hash_fraction("game/1.mcap", "x")
+
+
+def test_what_decides_first() -> None:
+    params = SplitParams(test_fraction=1, test=("x/**",), test_groups=("g",))
+    assert split_of("x/a.mcap", {"split": "train"}, "g", params) == "train"
+    assert split_of("x/a.mcap", {}, "h", params) == "test"
+    assert split_of("y/a.mcap", {}, "g", params) == "test"
+    assert split_of("y/a.mcap", {}, "h", params) == "train"
+    assert split_of("y/a.mcap", {}, "h", SplitParams(test_fraction=1)) == "test"
+    with pytest.raises(ParamsError, match="validation"):
+        split_of("y/a.mcap", {"split": "validation"}, "h", params)
+
+
+def test_groups() -> None:
+    assert group_of("apex/1.mcap", {}, "folder") == "apex"
+    assert group_of("1.mcap", {}, "folder") == "."
+    assert group_of("1.mcap", {"game": "apex"}, "game") == "apex"

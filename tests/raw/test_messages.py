@@ -1,0 +1,86 @@
+"""Payloads of every generation, valid and not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from owa.msgs.desktop.keyboard import KeyboardEvent
+from owa.msgs.desktop.mouse import RawMouseEvent
+from owa.msgs.desktop.screen import ScreenCaptured
+
+from owa_data.raw import messages
+
+
+def payloads(*rows: bytes) -> pa.LargeBinaryArray:
+    return pa.array(rows, pa.large_binary())
+
+
+def test_invalid_payloads_are_masked_and_the_others_kept() -> None:
+    table, valid = messages.raw_mouse_columns(
+        payloads(
+            b'{"last_x":1,"last_y":-2}',
+            b'{"last_x":1}',
+            b"not json",
+            b"",
+            b'{"last_x":3,"last_y":4,"button_flags":4096}',
+            b'{"last_x":99999999999999999999,"last_y":0}',
+            b'{"last_x":5,\n"last_y":6,"button_data":65416,"button_flags":1024}',
+        )
+    )
+    assert valid.tolist() == [True, False, False, False, False, False, True]
+    assert table.tolist() == [[1, -2, 0, 0, 0], [5, 6, 0, 1024, 65416]]
+
+
+def test_a_payload_cannot_borrow_from_its_neighbours() -> None:
+    # Joined by commas these would be two objects; each alone is broken.
+    _, valid = messages.decode_payloads(
+        payloads(b'{"event_type":"press","vk":1}\n{"event_type":"press"', b'"vk":2}'), messages.Keyboard
+    )
+    assert valid.tolist() == [False, False]
+
+
+def test_written_payloads_are_those_of_the_ecosystem() -> None:
+    written = messages.write_raw_mouse(np.array([[1, -2, 0, 1024, 120]]), np.array([77])).to_pylist()
+    assert written == [RawMouseEvent(last_x=1, last_y=-2, button_flags=1024, button_data=120, timestamp=77).model_dump_json()]
+    keys = messages.write_keyboard(np.array([87]), np.array([True]), np.array([5])).to_pylist()
+    assert keys == [KeyboardEvent(event_type="press", vk=87, timestamp=5).model_dump_json()]
+
+
+@pytest.mark.parametrize(
+    ("message_type", "payload", "uri", "pts_ns"),
+    [
+        ("owa.env.gst.msg.ScreenEmitted", b'{"path":"0.3.2.mkv","pts":10000000,"utc_ns":17}', "0.3.2.mkv", 10_000_000),
+        (
+            "desktop/ScreenCaptured",
+            b'{"utc_ns":1,"original_shape":[2,3],"shape":[2,3],"path":"a.mkv","pts":20000000}',
+            "a.mkv",
+            20_000_000,
+        ),
+        ("desktop/ScreenCaptured", b'{"media_ref":{"uri":"clips\\\\a.mkv","pts_ns":7}}', "clips/a.mkv", 7),
+        ("desktop/ScreenCaptured", b'{"media_ref":{"uri":"data:image/png;base64,QQ=="}}', "data:image/png;base64,QQ==", None),
+    ],
+)
+def test_screens_of_all_generations_become_current(message_type: str, payload: bytes, uri: str, pts_ns: int | None) -> None:
+    current, valid = messages.normalize_screens(payloads(payload), message_type)
+    assert valid.tolist() == [True]
+    screen = ScreenCaptured.model_validate_json(current[0].as_py())
+    assert (screen.media_ref.uri, screen.media_ref.pts_ns) == (uri, pts_ns)
+
+
+def test_a_current_screen_is_kept_byte_for_byte() -> None:
+    payload = b'{"utc_ns":1, "media_ref":{"uri":"a.mkv","pts_ns":0},"shape":[1,2]}'
+    assert messages.normalize_screens(payloads(payload), "desktop/ScreenCaptured")[0].to_pylist() == [payload]
+
+
+def test_type_names_of_all_generations() -> None:
+    assert messages.current_type("owa.env.desktop.msg.KeyboardEvent") == "desktop/KeyboardEvent"
+    assert messages.current_type("owa.env.gst.msg.ScreenEmitted") == "desktop/ScreenCaptured"
+    assert messages.current_type("my/Type") == "my/Type"
+
+
+def test_json_of_other_kinds() -> None:
+    assert messages.is_json(payloads(b'{"a":[1,2]}', b"{", b'"\xff"', b"", b"3")).tolist() == [True, False, False, False, True]
+    assert json.loads(b'{"a":[1,2]}')
