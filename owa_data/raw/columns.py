@@ -86,7 +86,9 @@ def iter_chunks(
             spans = None
             if indexed:
                 try:
-                    spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets)
+                    spans = spans_by_index(
+                        source, chunk, content, wanted if is_sound else chunk.index_offsets, check=not is_sound
+                    )
                     if not is_sound and not is_covered(content, spans):
                         spans = None
                 except MalformedRecordError:

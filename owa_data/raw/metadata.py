@@ -22,7 +22,9 @@ def read_metadata(path: str) -> dict[str, dict[str, Any]]:
         return {}
     file = Path(path)
     if not file.is_file():
-        raise ParamsError("raw.metadata", f"{path!r} does not exist. Set it to your file; an empty file says nothing of any episode")
+        raise ParamsError(
+            "raw.metadata", f"{path!r} does not exist. Set it to your file; an empty file says nothing of any episode"
+        )
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl}
     if file.suffix not in readers:
         raise ParamsError("raw.metadata", f"{path!r} must end in {' or '.join(readers)}")
