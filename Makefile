@@ -6,6 +6,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 # What `make setup` installs beside the project; add train for PyTorch.
 EXTRAS ?= dev,s3,dask
+# Stamps of what is installed in .venv.
+RUNTIME := $(VENV)/.runtime
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
@@ -22,12 +24,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $(INSTALLED)
 
-$(VENV)/.runtime: pyproject.toml constraints.txt
+$(RUNTIME): pyproject.toml constraints.txt
 	test -e $(INSTALLED) || $(PYTHON) -m venv $(VENV)
 	test -e $(INSTALLED) || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
-	touch $(VENV)/.runtime
+	touch $(RUNTIME)
 
-repro: $(VENV)/.runtime ## build the datasets (the embedded sample until params.yaml names your recordings)
+repro: $(RUNTIME) ## build the datasets (the embedded sample until params.yaml names your recordings)
 	dvc repro fsl
 	@owa-data summary
 

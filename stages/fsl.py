@@ -21,11 +21,11 @@ def build(conf: Conf) -> None:
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
-    encoder = create_encoder(params.encoder)
+    encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
     loaded = load_tokenizer(tokenizer)
     vocabulary = load_vocabulary(loaded, encoder, cache)
     conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    plan = plan_build(conversion, fsl_inputs(events, Path(conf["in_dir"])), cache)
+    plan = plan_build(conversion, fsl_inputs(events, Path(conf["in_dir"]), params), cache)
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "fsl", out_dir))
         return

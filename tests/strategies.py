@@ -60,10 +60,10 @@ def event_messages() -> st.SearchStrategy[tuple[str, str, dict[str, object]]]:
     return st.one_of(keyboard_messages(), raw_mouse_messages(), screen_messages(), window_messages())
 
 
-def event_tables(messages: st.SearchStrategy = event_messages(), max_size: int = 30) -> st.SearchStrategy[pa.Table]:
+def event_tables(messages: st.SearchStrategy | None = None, max_size: int = 30) -> st.SearchStrategy[pa.Table]:
     """Tables of the event dataset, in time order."""
     gaps = st.integers(0, 400_000_000)
-    return st.lists(st.tuples(gaps, messages), max_size=max_size).map(
+    return st.lists(st.tuples(gaps, event_messages() if messages is None else messages), max_size=max_size).map(
         lambda rows: event_table(
             [(START_NS + sum(gap for gap, _ in rows[: i + 1]), *message) for i, (_, message) in enumerate(rows)]
         )

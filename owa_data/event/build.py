@@ -38,7 +38,9 @@ class EventConversion:
 
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
         """Convert one recording."""
-        return convert_recording(source, episode.episode_path, self.params, is_sound=episode.is_sound)
+        return convert_recording(
+            source, episode.episode_path, self.params, is_sound=episode.is_sound, is_checked=episode.is_checked
+        )
 
 
 def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[EpisodeInput]:
@@ -55,6 +57,8 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[Episo
             episode.sha256,
             episode.size_bytes,
             episode.is_sound,
+            is_checked=episode.is_checked,
+            start_ns=episode.start_ns,
         )
         for episode in episodes
     ]

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from owa_data.errors import ChangedError, DamagedError, NotMcapError, ParamsError
+from owa_data.errors import DamagedError, NotMcapError, ParamsError
 from owa_data.params import RawParams, RuntimeParams
 from owa_data.raw.discover import FoundRecording, find_recordings
 from owa_data.raw.episodes import Episode, Media
-from owa_data.raw.index import EMBEDDED, Damage, RecordingFacts, read_facts
+from owa_data.raw.index import EMBEDDED, UNCHECKED, Damage, RecordingFacts, read_claimed_facts, read_facts
 from owa_data.raw.metadata import read_metadata
 from owa_data.raw.split import FOLDER, group_of, split_of
 from owa_data.raw.watch import check_watch, digest_of
@@ -29,7 +29,7 @@ from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
-from owa_data.store.source import is_url, open_source, sha256_of
+from owa_data.store.source import is_url, open_listed
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +85,10 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
 
 def _read_and_remember(task: _FactsTask) -> ShardRecord:
     """Read the facts of one recording and publish them; runs in a worker. What is no MCAP file is remembered as such."""
-    with open_source(task.path) as source:
-        if not is_url(task.path):
-            found = sha256_of(source)
-            if found != task.digest:
-                raise ChangedError(
-                    task.path, "it changed while it was read. Wait until it is complete, then run `dvc repro` again"
-                )
+    read = read_claimed_facts if is_url(task.path) else read_facts
+    with open_listed(task.path, task.digest) as source:
         try:
-            ledger = msgspec.to_builtins(read_facts(source))
+            ledger = msgspec.to_builtins(read(source))
         except NotMcapError as error:
             ledger = {UNREADABLE: error.problem}
     cache = ShardCache(task.cache_root)
@@ -172,6 +167,10 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
         for media in episode.media:
             if not media.exists and not is_url(params.dir):
                 logger.warning("%s refers to %s, which does not exist", episode.episode_path, media.uri)
+    if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
+        logger.info(
+            "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
+        )
     if not index.episodes:
         raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
     paths = {episode.episode_path for episode in index.episodes}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
-from owa_data.store.source import is_url
+from owa_data.store.source import is_url, version_of
 
 SUFFIX = ".mcap"
 
@@ -83,15 +83,10 @@ def _list_url(url: str) -> list[FoundRecording]:
 
     filesystem, root = fsspec.core.url_to_fs(url)
     root = root.rstrip("/")
+    filesystem.invalidate_cache()
     found = []
     for name, info in filesystem.find(root, detail=True).items():
         if name.endswith(SUFFIX):
-            version = (
-                info.get("VersionId") or info.get("ETag") or info.get("md5Hash") or f"{info['size']}-{info.get('mtime', '')}"
-            )
-            found.append(
-                FoundRecording(
-                    name[len(root) + 1 :], filesystem.unstrip_protocol(name), int(info["size"]), str(version).strip('"')
-                )
-            )
+            path = filesystem.unstrip_protocol(name)
+            found.append(FoundRecording(name[len(root) + 1 :], path, int(info["size"]), version_of(path, info)))
     return found

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 
 from owa_data.errors import SchemaError
-from owa_data.raw.index import SALVAGED, Damage, TopicFacts
+from owa_data.raw.index import SALVAGED, UNCHECKED, Damage, TopicFacts
 
 
 class Media(msgspec.Struct, frozen=True):
-    """One referenced file. `uri` is as recorded, with slashes; `size_bytes` is -1 where it does not exist or was not looked for (a URL)."""
+    """One referenced file. `uri` is as recorded, with slashes.
+
+    `size_bytes` is -1 where it does not exist or was not looked for (a URL), `num_references` where they were not counted (`unchecked`).
+    """
 
     uri: str
     num_references: int
@@ -26,7 +29,7 @@ class Episode(msgspec.Struct, frozen=True):
     Attributes:
         episode_path: POSIX path of the `.mcap` below `raw.dir`.
         size_bytes: Size of the `.mcap`.
-        sha256: Digest of the `.mcap`.
+        sha256: Digest of the `.mcap`; `version:<id>` for one that is read in place from a URL.
         profile: MCAP profile; `owa` for OWAMcap.
         library: What wrote it, with version.
         start_ns: First log time; 0 without messages.
@@ -36,7 +39,7 @@ class Episode(msgspec.Struct, frozen=True):
         media: Files that screens reference.
         split: `train` or `test`.
         group: See `raw.group_by`.
-        condition: `sound` or `salvaged`.
+        condition: `sound`, `salvaged`, or `unchecked`: read in place from a URL, where its summary is trusted until chunks are read.
         damage: What is wrong, empty if sound.
         metadata: Columns of `raw.metadata`.
     """
@@ -61,6 +64,11 @@ class Episode(msgspec.Struct, frozen=True):
     def is_sound(self) -> bool:
         """Whether nothing was found wrong."""
         return self.condition != SALVAGED
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every byte was looked at."""
+        return self.condition != UNCHECKED
 
     @property
     def duration_ns(self) -> int:

@@ -1,7 +1,8 @@
 """What one recording holds, and whether it is sound.
 
 Input: the bytes of an `.mcap`. Output: `RecordingFacts`, a function of these bytes alone. Every chunk is decompressed and checked against its CRC;
-payloads are looked at only for media references. Media are not touched here.
+payloads are looked at only for media references. Media are not touched here. A recording behind a URL is not downloaded for that: its summary
+is trusted, and its condition says so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from owa_data.raw.columns import iter_chunks, take_payloads
 from owa_data.raw.layout import Layout, Problem, read_layout
 from owa_data.store.source import ByteSource
 
-SOUND, SALVAGED = "sound", "salvaged"
+SOUND, SALVAGED, UNCHECKED = "sound", "salvaged", "unchecked"
+NOT_COUNTED = -1
 EMBEDDED = "data:"
 _MAX_DISTINCT_BY_SEARCH = 8
 _URI = re.compile(rb'"(?:uri|path)"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -76,9 +78,10 @@ def read_facts(source: ByteSource) -> RecordingFacts:
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
                 screens.append(take_payloads(chunk.content, spans))
-    missing = sum(layout.claimed_counts.values()) - sum(counts.values())
-    if layout.claimed_counts and missing > 0 and not problems:
-        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
+    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
+    missing = sum(layout.claimed_counts.values()) - known
+    if missing > 0:
+        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -89,6 +92,37 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         media=_count_references(screens),
         condition=SALVAGED if problems else SOUND,
         damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
+    )
+
+
+def read_claimed_facts(source: ByteSource) -> RecordingFacts:
+    """Read what a recording says of itself: header, summary, and one chunk with screens for its media. Nothing else is fetched.
+
+    Topics, counts and times are those of its statistics; the condition is `unchecked` and references are not counted. A recording without
+    a usable summary is read as a whole, as by `read_facts`.
+
+    Raises:
+        NotMcapError: It is no MCAP file.
+    """
+    layout = read_layout(source)
+    if layout.problems or not layout.claimed_counts:
+        return read_facts(source)
+    start_ns, end_ns = layout.claimed_bounds_ns
+    screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
+    with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
+    one_chunk = Layout(layout.header, layout.channels, with_screens[:1])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
+    payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
+    return RecordingFacts(
+        profile=layout.header.profile,
+        library=layout.header.library,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        num_messages=sum(layout.claimed_counts.values()),
+        topics=_topics(layout, Counter(layout.claimed_counts)),
+        media=dict.fromkeys(_count_references(payloads), NOT_COUNTED),
+        condition=UNCHECKED,
+        damage=[],
     )
 
 

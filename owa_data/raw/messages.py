@@ -124,6 +124,9 @@ _NUM_SAMPLES = 8
 _NO_BYTES = pa.scalar(b"", pa.large_binary())
 _NEWLINE = pa.scalar(b"\n", pa.large_binary())
 
+# JSON nested a thousand deep ends in RecursionError.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 S = TypeVar("S")
 
 
@@ -151,7 +154,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     if joined.count(b"\n") == num_payloads:
         try:
             rows = decoder.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             rows = []
         if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
             return rows, np.ones(num_payloads, np.bool_)
@@ -160,7 +163,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     for index, payload in enumerate(payloads.to_pylist()):
         try:
             rows.append(decoder.decode(payload))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             continue
         valid[index] = True
     return rows, valid
@@ -226,7 +229,7 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
             break
         try:
             message = msgspec.json.decode(payloads[int(rest[0])].as_py(), type=form)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             break
         keys = [name for name in names if name.encode() in shape.keys]
         rows, values = match_shape(payloads, rest, shape, tuple(key.encode() for key in keys))

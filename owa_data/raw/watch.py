@@ -17,7 +17,7 @@ from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.discover import FoundRecording, find_recordings
 from owa_data.store.digests import DigestMemory
-from owa_data.store.source import is_url
+from owa_data.store.source import VERSION_PREFIX, is_url
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class WatchedRecording(msgspec.Struct, frozen=True):
 def digest_of(recording: FoundRecording, memory: DigestMemory) -> str:
     """Return the digest by which a recording is known; reads a local file only where it changed since it was last read."""
     if is_url(recording.path):
-        return f"version:{recording.version}"
+        return VERSION_PREFIX + recording.version
     return memory.sha256_of(Path(recording.path))
 
 

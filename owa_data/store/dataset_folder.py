@@ -26,7 +26,10 @@ NO_EPISODES = "no_episodes.arrow"
 
 
 class EpisodeLineage(msgspec.Struct, frozen=True):
-    """Where the rows of one episode come from. `input_sha256` is the digest of the `.mcap`, or of the event shard."""
+    """Where the rows of one episode come from.
+
+    `input_sha256` is the digest of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message.
+    """
 
     episode_path: str
     split: str
@@ -38,6 +41,7 @@ class EpisodeLineage(msgspec.Struct, frozen=True):
     size_bytes: int
     num_rows: int
     ledger: dict[str, Any]
+    start_ns: int = 0
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -82,11 +86,10 @@ def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[Episode
         # `load_from_disk` fails on a split without files; a shard of no rows loads as an empty split.
         write_shard(folder / NO_EPISODES, kind, [])
         names.append(NO_EPISODES)
-    fingerprint = hashlib.sha256("".join([kind, split, *(episode.key for episode in episodes)]).encode()).hexdigest()[:16]
     info = {"citation": "", "description": "", "features": huggingface_features(SCHEMAS[kind]), "homepage": "", "license": ""}
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
-        "_fingerprint": fingerprint,
+        "_fingerprint": dataset_fingerprint(kind, split, episodes),
         "_format_columns": None,
         "_format_kwargs": {},
         "_format_type": None,
@@ -95,6 +98,11 @@ def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[Episode
     }
     (folder / "dataset_info.json").write_bytes(_json(info))
     (folder / "state.json").write_bytes(_json(state))
+
+
+def dataset_fingerprint(kind: str, split: str, episodes: Sequence[EpisodeLineage]) -> str:
+    """Return the name by which `datasets` caches what is computed from a split: a function of its shards' keys."""
+    return hashlib.sha256("".join([kind, split, *(episode.key for episode in episodes)]).encode()).hexdigest()[:16]
 
 
 def _json(value: Any) -> bytes:
@@ -111,19 +119,28 @@ def replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def read_any_lineage(folder: Path | str, remedy: str = "dvc repro") -> Lineage:
+    """Read `owa.json` of a dataset of any kind and version.
+
+    Raises:
+        SchemaError: There is no dataset; the message names `remedy`, a command.
+    """
+    path = Path(folder) / LINEAGE_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Lineage)
+    except FileNotFoundError as error:
+        raise SchemaError(f"{path} does not exist: build the dataset first, `{remedy}`, or fetch it with `dvc pull`") from error
+    except msgspec.DecodeError as error:
+        raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset, `{remedy}`") from error
+
+
 def read_lineage(folder: Path | str, kind: str) -> Lineage:
     """Read `owa.json` of a dataset.
 
     Raises:
         SchemaError: There is no dataset of this kind and version.
     """
-    path = Path(folder) / LINEAGE_FILE
-    try:
-        lineage = msgspec.json.decode(path.read_bytes(), type=Lineage)
-    except FileNotFoundError as error:
-        raise SchemaError(f"{path} does not exist: build the {kind} dataset first, `dvc repro {kind}`") from error
-    except msgspec.DecodeError as error:
-        raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset, `dvc repro {kind}`") from error
+    lineage = read_any_lineage(folder, f"dvc repro {kind}")
     if (lineage.kind, lineage.schema_version) != (kind, SCHEMA_VERSION[kind]):
         raise SchemaError(
             f"{folder} holds a {lineage.kind} dataset of schema version {lineage.schema_version}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -27,10 +28,8 @@ class DigestMemory:
         self._path = cache_root / "digests" / f"{name}.json"
         self._known: dict[str, _Remembered] = {}
         self._fresh: dict[str, _Remembered] = {}
-        try:
+        with suppress(FileNotFoundError, msgspec.DecodeError):  # then nothing is remembered
             self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
-        except (FileNotFoundError, msgspec.DecodeError):
-            pass  # nothing remembered
 
     def sha256_of(self, path: Path) -> str:
         """Return the digest of a file, reading it only if it is not as remembered.

@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,17 +18,16 @@ from typing import Any, Protocol
 import pyarrow as pa
 from filelock import FileLock
 
-from owa_data.errors import ChangedError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
-from owa_data.store.dataset_folder import EpisodeLineage, Lineage, write_dataset
+from owa_data.store.dataset_folder import EpisodeLineage, Lineage, shard_name, write_dataset
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
-from owa_data.store.source import ByteSource, open_source, sha256_of
+from owa_data.store.source import ByteSource, open_listed
 from owa_data.store.sources import source_digest
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,13 @@ _TYPICAL_GROWTH = {"event": 1.5, "fsl": 2.0, "binned": 1.0}
 
 @dataclass(frozen=True)
 class EpisodeInput:
-    """One episode to convert. `input_path` is read as a whole; its bytes must have the digest `input_sha256`."""
+    """One episode to convert.
+
+    The content of `input_path` must be that of `input_sha256`: sha256 of its bytes, or `version:<id>` for a URL. `is_sound`: nothing was found
+    wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
+    `start_ns` is the time of the recording's first message. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
+    of the key.
+    """
 
     episode_path: str
     split: str
@@ -49,6 +54,9 @@ class EpisodeInput:
     input_sha256: str
     input_bytes: int
     is_sound: bool = True
+    is_checked: bool = True
+    start_ns: int = 0
+    key_extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Conversion(Protocol):
@@ -99,11 +107,31 @@ class _ShardTask:
     cache_root: Path
 
 
+def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
+    """Return the shards of a dataset as inputs of the next one; their digests are those that `owa.json` lists."""
+    return [
+        EpisodeInput(
+            episode.episode_path,
+            episode.split,
+            episode.group,
+            episode.metadata,
+            str(folder / episode.split / shard_name(episode.episode_path)),
+            episode.sha256,
+            episode.size_bytes,
+            start_ns=episode.start_ns,
+        )
+        for episode in lineage.episodes
+    ]
+
+
 def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: ShardCache) -> Plan:
     """Find out which shards exist. Reads one small file per episode."""
     ordered = sorted(episodes, key=lambda episode: episode.episode_path)
     params = conversion.key_params
-    keys = [shard_key(conversion.kind, params, episode.episode_path, episode.input_sha256) for episode in ordered]
+    keys = [
+        shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_sha256)
+        for episode in ordered
+    ]
     return Plan(ordered, keys, [cache.find(key) for key in keys])
 
 
@@ -143,7 +171,9 @@ def build_dataset(
     Raises:
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
-    with lock_folder(out_dir):
+    with lock_folder(out_dir), cache.in_use():
+        # Shards may have been dropped since the plan was made; from here on they stay.
+        plan = replace(plan, records=[record and cache.find(record.key) for record in plan.records])
         missing = plan.missing
         tasks = [_ShardTask(conversion, plan.episodes[index], plan.keys[index], cache.root.absolute()) for index in missing]
         records = list(plan.records)
@@ -178,6 +208,7 @@ def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineag
         size_bytes=record.size_bytes,
         num_rows=record.num_rows,
         ledger=record.ledger,
+        start_ns=episode.start_ns,
     )
 
 
@@ -185,22 +216,15 @@ def _make_shard(task: _ShardTask) -> ShardRecord:
     """Convert one episode and publish its shard; runs in a worker."""
     cache = ShardCache(task.cache_root)
     episode = task.episode
-    with open_source(episode.input_path) as source:
-        found = sha256_of(source)
-        if found != episode.input_sha256:
-            raise ChangedError(
-                episode.input_path,
-                f"its content changed since it was listed (sha256 {found[:12]}..., listed {episode.input_sha256[:12]}...). "
-                "Wait until it is complete, then run `dvc repro` again.",
-            )
-        batches, ledger = task.conversion.convert(source, episode)
-        shard = cache.temporary_path(task.key)
-        try:
+    shard = cache.temporary_path(task.key)
+    try:
+        with open_listed(episode.input_path, episode.input_sha256) as source:
+            batches, ledger = task.conversion.convert(source, episode)
             sha256, num_rows, size_bytes = write_shard(shard, task.conversion.kind, batches)
-            record = ShardRecord(task.key, sha256, size_bytes, num_rows, ledger)
-            cache.publish(record, shard)
-        finally:
-            shard.unlink(missing_ok=True)
+        record = ShardRecord(task.key, sha256, size_bytes, num_rows, ledger)
+        cache.publish(record, shard)
+    finally:
+        shard.unlink(missing_ok=True)
     return record
 
 

@@ -8,17 +8,21 @@ Any number of builds share a cache: equal keys have equal bytes, so the last one
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import platformdirs
 
 ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
 FOLDER = "owa-shards"
+LOCK_FILE = ".lock"
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
@@ -75,9 +79,36 @@ class ShardCache:
         sidecar.chmod(0o444)
         sidecar.replace(f"{path}.json")
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep shards from being dropped: any number of builds hold this at once, `store/cache_upkeep.py` only when none does.
+
+        Waits while shards are being dropped, which takes seconds.
+        """
+        with _open_lock(self.root) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Give True and keep builds waiting, or give False where one holds `in_use` now."""
+        with _open_lock(self.root) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_alone = True
+            except BlockingIOError:
+                is_alone = False
+            yield is_alone
+
     def link(self, key: str, target: Path) -> None:
         """Make `target` the shard: a hard link, or a copy where the file system has none."""
         link_or_copy(self.path_of(key), target)
+
+
+def _open_lock(root: Path) -> IO[bytes]:
+    # A lock on it is given back when the file is closed, by a killed process too.
+    root.mkdir(parents=True, exist_ok=True)
+    return (root / LOCK_FILE).open("ab")
 
 
 def link_or_copy(source: Path, target: Path) -> None:

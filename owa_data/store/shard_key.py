@@ -27,5 +27,12 @@ def shard_key(kind: str, params: dict[str, Any], episode_path: str, input_sha256
         episode_path: It is a column of the rows.
         input_sha256: Digest of the input's bytes: the recording, or the event shard.
     """
-    parts = [kind, SCHEMA_VERSION[kind], source_digest(kind), params, episode_path, input_sha256]
+    return shard_key_of(kind, SCHEMA_VERSION[kind], source_digest(kind), params, episode_path, input_sha256)
+
+
+def shard_key_of(
+    kind: str, schema_version: int, code_digest: str, params: dict[str, Any], episode_path: str, input_sha256: str
+) -> str:
+    """Return the key that a shard had under given code; see `shard_key`, which is for the code that runs."""
+    parts = [kind, schema_version, code_digest, params, episode_path, input_sha256]
     return hashlib.sha256(canonical_json(parts)).hexdigest()

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from owa_data.errors import ChangedError, EpisodeError
+
 READ_BYTES = 1 << 24
+VERSION_PREFIX = "version:"  # a digest that names a store's version of a file, not its bytes
+
+# A request costs more than some bytes: small reads are widened to this, and the last few are kept, since a chunk's parts lie together.
+_MIN_REQUEST_BYTES = 4096
+_NUM_KEPT = 4
+# What object stores say of a file's content or version, by preference; content digests first, so that an equal upload changes nothing.
+_VERSION_FIELDS = ("md5Hash", "ETag", "etag", "VersionId", "version_id", "generation")
+_TIME_FIELDS = ("mtime", "LastModified", "last_modified", "created")
 
 
 class ByteSource(Protocol):
@@ -36,18 +47,66 @@ class MemorySource:
 
 
 class RemoteSource:
-    """A recording behind an fsspec URL: each `read` is one ranged request."""
+    """A recording behind an fsspec URL: a `read` is at most one ranged request, and nothing else is fetched.
 
-    def __init__(self, path: str, file: Any, size_bytes: int) -> None:
+    `version` is what the store says of the content that `path` has now; see `version_of`.
+    """
+
+    def __init__(self, path: str) -> None:
+        import fsspec
+
         self.path = path
-        self.size_bytes = size_bytes
-        self._file = file
+        self._filesystem, self._name = fsspec.core.url_to_fs(path)
+        status = self._status()
+        self.size_bytes = int(status["size"])
+        self.version = version_of(path, status)
+        self.num_bytes_fetched = 0
+        self._kept: deque[tuple[int, bytes]] = deque(maxlen=_NUM_KEPT)
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int) -> memoryview:
         """Return the bytes `[offset, offset + length)`, fewer where the file ends."""
-        self._file.seek(offset)
-        data: bytes = self._file.read(max(min(length, self.size_bytes - offset), 0))
-        return data
+        offset = max(offset, 0)
+        end = min(offset + length, self.size_bytes)
+        if end <= offset:
+            return memoryview(b"")
+        for start, data in self._kept:
+            if start <= offset and end <= start + len(data):
+                return memoryview(data)[offset - start : end - start]
+        upto = min(max(end, offset + _MIN_REQUEST_BYTES), self.size_bytes)
+        data = self._filesystem.cat_file(self._name, start=offset, end=upto)
+        self.num_bytes_fetched += len(data)
+        self._kept.append((offset, data))
+        return memoryview(data)[: end - offset]
+
+    def current_version(self) -> str:
+        """Ask the store anew which version the file has."""
+        self._filesystem.invalidate_cache()
+        return version_of(self.path, self._status())
+
+    def _status(self) -> Mapping[str, Any]:
+        status: Mapping[str, Any] = self._filesystem.info(self._name)
+        return status
+
+
+def version_of(path: str, status: Mapping[str, Any]) -> str:
+    """Return what tells one content of a remote file from another without reading it: content digest, ETag, version id, or time.
+
+    Args:
+        path: The file's URL, for the error.
+        status: What fsspec's `info` or `find` tell of it.
+
+    Raises:
+        EpisodeError: The store tells none of these.
+    """
+    for field in _VERSION_FIELDS:
+        if status.get(field):
+            return str(status[field]).strip('"')
+    for field in _TIME_FIELDS:
+        if status.get(field):
+            return f"{status['size']}-{status[field]}"
+    raise EpisodeError(
+        path, "the store tells neither version, ETag nor time of change, so a change would not be noticed. Copy it to a folder."
+    )
 
 
 def is_url(path: str) -> bool:
@@ -66,13 +125,44 @@ def open_source(path: str | Path) -> Iterator[ByteSource]:
         OSError: The file is missing or unreadable.
     """
     text = str(path)
-    if not is_url(text):
+    if is_url(text):
+        yield RemoteSource(text)
+    else:
         yield MemorySource(text, Path(path).read_bytes())
-        return
-    import fsspec
 
-    with fsspec.open(text, "rb") as file:
-        yield RemoteSource(text, file, int(file.size))
+
+@contextmanager
+def open_listed(path: str | Path, digest: str) -> Iterator[ByteSource]:
+    """Open a file whose content must be the listed one, at the start and at the end of the `with` block.
+
+    Args:
+        path: Local path or URL.
+        digest: sha256 of the bytes; or `version:<id>`, which is compared with what the store says before and after.
+
+    Raises:
+        ChangedError: It is another content.
+        OSError: The file is missing or unreadable.
+    """
+    with open_source(path) as source:
+        if not digest.startswith(VERSION_PREFIX):
+            # A local file is in memory now: what was compared is what is read.
+            _compare(path, "sha256", sha256_of(source), digest)
+            yield source
+            return
+        assert isinstance(source, RemoteSource), path
+        listed = digest.removeprefix(VERSION_PREFIX)
+        _compare(path, "version", source.version, listed)
+        yield source
+        _compare(path, "version", source.current_version(), listed)
+
+
+def _compare(path: str | Path, name: str, found: str, listed: str) -> None:
+    if found != listed:
+        raise ChangedError(
+            path,
+            f"its content changed since it was listed, or while it was read ({name} {found[:12]}..., listed {listed[:12]}...). Wait until it is "
+            "complete, then run `dvc repro` again (after `owa-data scan` where raw.watch is a list).",
+        )
 
 
 def sha256_of(source: ByteSource) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -97,7 +99,7 @@ def test_properties(events: list[tuple[int, int, bool, int]], span: bool, shift:
     )  # fmt: skip
     packed = rows(packing)
     assert all(packed)
-    assert sorted(sum(packed, [])) == sorted(set(packing.order.tolist()))
+    assert sorted(event for row in packed for event in row) == sorted(set(packing.order.tolist()))
     assert len(packing.order) + sum(packing.dropped.values()) == len(events)
     for row in packed:
         assert sum(lengths[i] for i in row) <= 16
@@ -105,4 +107,4 @@ def test_properties(events: list[tuple[int, int, bool, int]], span: bool, shift:
         shifted = [times[i] + (int(shift * S) if actions[i] else 0) for i in row]
         assert shifted == sorted(shifted)
     # Rows follow each other in time: no event of a later row comes before one of an earlier row.
-    assert all(max(a) < min(b) for a, b in zip(packed[:-1], packed[1:], strict=True))
+    assert all(max(a) < min(b) for a, b in pairwise(packed))

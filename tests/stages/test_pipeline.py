@@ -10,7 +10,8 @@ import datasets
 import pytest
 import yaml
 
-from tests.conftest import Repo, repository, tree_bytes, write_toy
+from owa_data.fsl.tokenizer import byte_tokenizer_json
+from tests.conftest import Repo, repository, shared_path, tree_bytes, write_toy
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,47 @@ def test_experiments_by_name_in_temp_folders_and_in_the_queue(make_repo: Callabl
     assert all(name in text for name in ("short", "changed", "fast"))
     difference = repo.run("dvc", "metrics", "diff", "HEAD", "short")
     assert "padding_ratio" in difference
+
+
+def test_a_local_tokenizer_by_name(make_repo: Callable[..., Repo], tmp_path: Path) -> None:
+    repo = make_repo()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/tokenizer.json").write_bytes(byte_tokenizer_json())
+    (tmp_path / "model/tokenizer_config.json").write_text('{"pad_token": "<|endoftext|>"}')
+    add = ("python", "-m", "owa_data.cli.main", "tokenizer", "add", str(tmp_path / "model"), "--name", "mine")
+    assert "wrote conf/tokenizer/mine.yaml (internvl)" in repo.run(*add)
+    assert "exists" in repo.run(*add, check=False)
+    repo.run("dvc", "repro", "fsl")
+    repo.commit("built")
+    output = repo.run("dvc", "exp", "run", "-S", "fsl.tokenizer=mine", "--name", "mine")
+    assert converted(output) == {"fsl": (3, 0)}
+    lineage = json.loads((repo.root / "data/fsl/owa.json").read_text())
+    assert lineage["facts"]["image"]["num_tokens"] == 258
+    (tmp_path / "model/tokenizer.json").write_bytes(byte_tokenizer_json() + b" ")
+    assert "as pinned" in repo.run("dvc", "repro", "--force", "fsl", check=False)
+
+
+def test_real_recordings_of_three_generations(make_repo: Callable[..., Repo]) -> None:
+    repo = make_repo("real", shared_path("recordings"))
+    topics = {
+        "screen": {"topic": "screen", "resample": "first_per_period", "rate_hz": 20, "activity": "screen"},
+        "keyboard": {"topic": "keyboard", "activity": "input"},
+        "mouse": {"topic": "mouse", "resample": "sum_moves", "rate_hz": 20, "activity": "input", "as_raw": True},
+    }
+    repo.set_params(raw__split__test_groups=[], event__topics=topics)
+    output = repo.run("dvc", "repro", "fsl")
+    assert converted(output) == {"event": (4, 0), "fsl": (4, 0)}
+    assert "0.5.x-video-missing.mcap refers to example.mkv, which does not exist" in output
+    index = [json.loads(line) for line in (repo.root / "data/episodes.jsonl").read_text().splitlines()]
+    assert {e["episode_path"]: [media["exists"] for media in e["media"]] for e in index} == {
+        "0.3.2.mcap": [True],
+        "0.4.2.mcap": [True],
+        "0.5.1.mcap": [True],
+        "0.5.x-video-missing.mcap": [False],
+    }
+    rows = datasets.load_from_disk(str(repo.root / "data/fsl"))
+    kinds = {kind for split in rows.values() for row in split for kind in row["event_kinds"]}
+    assert kinds == {0, 1, 2}
 
 
 def test_by_hand_with_overrides_and_a_dry_run(make_repo: Callable[..., Repo], tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Where bins begin, and which bin an event lies in.
+
+Input: `Events` of one episode. Output: `Bins`. A bin reaches to the start of the next one in its interval; bins never cross intervals, so
+that time that was cut out is not filled with bins and nothing held in one interval counts in the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from owa_data.encoding.events import Events
+from owa_data.errors import ParamsError
+from owa_data.event.grid import as_rate, period_of, period_start_ns
+from owa_data.params import BinnedParams
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Bins of one episode, b of them, in order.
+
+    Attributes:
+        starts_ns: First nanosecond of each, int64 (b,), ascending.
+        interval_index: The interval that each lies in, int64 (b,), ascending.
+    """
+
+    starts_ns: Int64s
+    interval_index: Int64s
+
+
+BinFunction = Callable[[Events, BinnedParams], Bins]
+
+
+def bins_at_rate(events: Events, params: BinnedParams) -> Bins:
+    """Make bins of 1/fps: bin i of an interval begins at `ceil(start_ns + i * 10**9 / fps)`, `start_ns` being the interval's first event.
+
+    All bins up to the interval's last event are there, empty ones too.
+
+    Example:
+        Events at 0, 50 and 250 ms and 10 fps make bins at 0, 100 and 200 ms; the second holds no event.
+    """
+    rate = as_rate(params.fps)
+    intervals, firsts = np.unique(events.interval_index, return_index=True)
+    if not len(intervals):
+        return Bins(firsts.astype(np.int64), intervals)
+    lasts = np.append(firsts[1:], len(events)) - 1
+    starts_ns = events.times_ns[firsts]
+    num_bins = period_of(events.times_ns[lasts] - starts_ns, rate) + 1
+    place = np.arange(num_bins.sum()) - np.repeat(np.cumsum(num_bins) - num_bins, num_bins)
+    return Bins(np.repeat(starts_ns, num_bins) + period_start_ns(place, rate), np.repeat(intervals, num_bins))
+
+
+def assign_events(events: Events, bins: Bins, episode_path: str) -> Int64s:
+    """Return the bin of each event, int64 (n,): the last that begins at or before it.
+
+    Raises:
+        ParamsError: Bins of one's own that do not cover every event, or are out of order.
+    """
+    if not len(events):
+        return np.empty(0, np.int64)
+    place = np.searchsorted(bins.starts_ns, events.times_ns, side="right") - 1
+    in_order = bool(np.all(np.diff(bins.starts_ns) > 0))
+    outside = (place < 0) | (bins.interval_index[place] != events.interval_index) if len(bins.starts_ns) else place < 0
+    if not in_order or outside.any():
+        where = (
+            "starts_ns must ascend"
+            if not in_order
+            else f"no bin of its interval holds the event at {events.times_ns[outside][0]} ns"
+        )
+        raise ParamsError("binned.bin_function", f"{episode_path}: {where}. Begin a bin at or before each interval's first event")
+    return place
+
+
+def find_bin_function(name: str) -> BinFunction:
+    """Return the function that `binned.bin_function` names; `bins_at_rate` for an empty name.
+
+    Raises:
+        ParamsError: There is no such function.
+    """
+    if not name:
+        return bins_at_rate
+    module_name, _, function_name = name.partition(":")
+    try:
+        function: BinFunction = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ParamsError(
+            "binned.bin_function",
+            f"{name!r} cannot be imported ({error}). Write module:function, the module in the working directory",
+        ) from error
+    return function
+
+
+def bin_function_sha256(name: str) -> str:
+    """Digest of the file that holds one's own bin function, part of the shards' keys; empty for an empty name."""
+    if not name:
+        return ""
+    return hashlib.sha256(Path(inspect.getfile(find_bin_function(name))).read_bytes()).hexdigest()

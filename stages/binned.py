@@ -1,0 +1,32 @@
+"""Stage `binned`: `data/event` to `data/binned`, one row per time bin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from owa_data.binned.build import BinnedConversion, actions_plot, binned_metrics, describe_binned
+from owa_data.cli.repository import find_shard_cache
+from owa_data.params import BinnedParams
+from owa_data.store.dataset_folder import read_lineage
+from owa_data.store.incremental import build_dataset, describe_plan, plan_build, shard_inputs
+from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
+
+
+def build(conf: Conf) -> None:
+    """Build the dataset."""
+    params = take_knobs(conf, BinnedParams, "binned")
+    out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
+    conversion = BinnedConversion(params)
+    plan = plan_build(conversion, shard_inputs(read_lineage(conf["in_dir"], "event"), Path(conf["in_dir"])), cache)
+    if conf["dry_run"]:
+        logger.info("%s", describe_plan(plan, "binned", out_dir))
+        return
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.binned.build"])
+    metrics = binned_metrics(lineage, params)
+    logger.info("%s", describe_binned(metrics))
+    write_json(conf["metrics_dir"], "binned", metrics)
+    write_json(conf["plots_dir"], "binned_actions", actions_plot(lineage))
+
+
+if __name__ == "__main__":
+    run_stage("binned", build)

@@ -1,0 +1,55 @@
+"""Datasets of the toy recordings, built by the library alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from owa_data.encoding.registry import create_encoder
+from owa_data.event.build import EventConversion, event_inputs, event_metrics
+from owa_data.fsl.build import FslConversion, fsl_metrics
+from owa_data.fsl.tokenizer import load_tokenizer
+from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
+from owa_data.raw.build import build_index
+from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.shard_cache import ShardCache
+from tests.conftest import ROOT
+
+RUNTIME = RuntimeParams(num_workers=1, progress=False)
+
+
+def tokenizer_params(**changes: Any) -> TokenizerParams:
+    """The embedded tokenizer, with changes."""
+    return TokenizerParams.model_validate({**yaml.safe_load((ROOT / "conf/tokenizer/byte.yaml").read_text()), **changes})
+
+
+def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParams, **fsl_params: Any) -> Path:
+    """Build `data/event`, `data/fsl` and their metrics below a folder; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metadata.jsonl").write_text("")
+    cache = ShardCache(folder / "cache")
+    raw = RawParams(
+        dir=str(recordings),
+        watch=str(recordings),
+        metadata=str(folder / "metadata.jsonl"),
+        split=SplitParams(test_groups=("b",)),
+    )
+    episodes = build_index(raw, cache, RUNTIME).episodes
+    conversion = EventConversion(EventParams())
+    plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
+    events = build_dataset(conversion, plan, folder / "data/event", cache, RUNTIME, {})
+    params = FslParams(tokenizer=tokenizer.name, **{"max_sequence_length": 512, **fsl_params})
+    loaded = load_tokenizer(tokenizer)
+    vocabulary = load_vocabulary(loaded, create_encoder(params.encoder), cache)
+    fsl_conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
+    plan = plan_build(fsl_conversion, shard_inputs(events, folder / "data/event"), cache)
+    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
+    lineage = build_dataset(fsl_conversion, plan, folder / "data/fsl", cache, RUNTIME, facts)
+    (folder / "metrics").mkdir(exist_ok=True)
+    (folder / "metrics/event.json").write_bytes(msgspec.json.encode(event_metrics(events, EventParams())))
+    (folder / "metrics/fsl.json").write_bytes(msgspec.json.encode(fsl_metrics(lineage, events, params)))
+    return folder
