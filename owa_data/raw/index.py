@@ -78,9 +78,10 @@ def read_facts(source: ByteSource) -> RecordingFacts:
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
                 screens.append(take_payloads(chunk.content, spans))
-    missing = sum(layout.claimed_counts.values()) - sum(counts.values())
-    if layout.claimed_counts and missing > 0 and not problems:
-        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
+    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
+    missing = sum(layout.claimed_counts.values()) - known
+    if missing > 0:
+        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -110,6 +111,8 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.channels, with_screens[:1])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
+    payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -117,7 +120,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         end_ns=end_ns,
         num_messages=sum(layout.claimed_counts.values()),
         topics=_topics(layout, Counter(layout.claimed_counts)),
-        media=dict.fromkeys(_media(source, one_chunk, is_sound=True), NOT_COUNTED),
+        media=dict.fromkeys(_count_references(payloads), NOT_COUNTED),
         condition=UNCHECKED,
         damage=[],
     )

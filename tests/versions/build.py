@@ -10,12 +10,12 @@ import yaml
 
 from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import FslConversion, fsl_inputs, fsl_metrics
+from owa_data.fsl.build import FslConversion, fsl_metrics
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
-from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import ROOT
 
@@ -46,7 +46,7 @@ def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParam
     loaded = load_tokenizer(tokenizer)
     vocabulary = load_vocabulary(loaded, create_encoder(params.encoder), cache)
     fsl_conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    plan = plan_build(fsl_conversion, fsl_inputs(events, folder / "data/event"), cache)
+    plan = plan_build(fsl_conversion, shard_inputs(events, folder / "data/event"), cache)
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
     lineage = build_dataset(fsl_conversion, plan, folder / "data/fsl", cache, RUNTIME, facts)
     (folder / "metrics").mkdir(exist_ok=True)
