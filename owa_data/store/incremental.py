@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -172,13 +172,17 @@ def build_dataset(
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
     with lock_folder(out_dir), cache.in_use():
-        # Shards may have been dropped since the plan was made; from here on they stay.
-        plan = replace(plan, records=[record and cache.find(record.key) for record in plan.records])
+        # Shards may have been dropped or made by others since the plan was made; from here on they stay.
+        plan = replace(plan, records=[cache.find(key) for key in plan.keys])
+        cache.sweep()
         missing = plan.missing
         tasks = [_ShardTask(conversion, plan.episodes[index], plan.keys[index], cache.root.absolute()) for index in missing]
         records = list(plan.records)
-        with progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance:
-            for position, record in run_tasks(_make_shard, tasks, runtime, preload=preload):
+        with (
+            progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,
+        ):
+            for position, record in results:
                 records[missing[position]] = record
                 advance(position)
         lineage = Lineage(
