@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from owa_data.cli.repository import check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
 
@@ -46,6 +47,7 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         conf = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         assert isinstance(conf, dict)
         try:
+            check_code(name)
             build({str(key): value for key, value in conf.items()})
         except OwaDataError as error:
             logger.error("%s", error)

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from owa_data.cli import cache, scan, summary, tokenizer, verify
+from owa_data.cli import cache, card, init, scan, summary, tokenizer, verify
 from owa_data.errors import OwaDataError
 
 # A new subcommand is one module and one name here.
-COMMANDS = (scan, cache, summary, tokenizer, verify)
+COMMANDS = (init, scan, summary, tokenizer, verify, card, cache)
 
 
 def make_parser() -> argparse.ArgumentParser:

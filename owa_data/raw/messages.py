@@ -123,6 +123,9 @@ _MIN_ALIKE = 32  # for fewer payloads a parser is as fast
 _NO_BYTES = pa.scalar(b"", pa.large_binary())
 _NEWLINE = pa.scalar(b"\n", pa.large_binary())
 
+# JSON nested a thousand deep ends in RecursionError.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 S = TypeVar("S")
 
 
@@ -150,7 +153,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     if joined.count(b"\n") == num_payloads:
         try:
             rows = decoder.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             rows = []
         if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
             return rows, np.ones(num_payloads, np.bool_)
@@ -159,7 +162,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     for index, payload in enumerate(payloads.to_pylist()):
         try:
             rows.append(decoder.decode(payload))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             continue
         valid[index] = True
     return rows, valid
@@ -226,7 +229,7 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
             break
         try:
             message = msgspec.json.decode(payload, type=form)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             break
         rows, values = match_shape(payloads, rest, shape, tuple(key.encode() for key in keys))
         groups.append(_Alike(rows, message, dict(zip(keys, values.T, strict=True))))
