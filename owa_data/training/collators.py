@@ -92,7 +92,7 @@ def create_fsl_collator(fsl_dir: Path | str, processor: Any, *, loss_on: LossOn 
 
 @dataclass(frozen=True)
 class BinnedCollator:
-    """Collator of binned samples: `<images><instruction>\\n` is the prompt, the encoded events and an end token the answer.
+    r"""Collator of binned samples: `<images><instruction>\\n` is the prompt, the encoded events and an end token the answer.
 
     Attributes:
         image: Image tokens, as an fsl dataset of the same tokenizer has them.

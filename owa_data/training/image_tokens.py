@@ -55,7 +55,7 @@ def read_image_tokens(fsl_dir: Path | str) -> ImageTokens:
         family=settings["family"],
         size_px=(width, height),
         text="".join(token * times for token, times in image["span"]),
-        span_ids=tuple(dict.fromkeys(tokenizer.token_to_id(token) for token, _ in image["span"])),
+        span_ids=tuple(dict.fromkeys(found for token, _ in image["span"] if (found := tokenizer.token_to_id(token)) is not None)),
         image_token_id=image["image_token_id"],
         num_per_image=sum(times for token, times in image["span"] if token == image["image_token"]),
     )
