@@ -26,7 +26,10 @@ NO_EPISODES = "no_episodes.arrow"
 
 
 class EpisodeLineage(msgspec.Struct, frozen=True):
-    """Where the rows of one episode come from. `input_sha256` is the digest of the `.mcap`, or of the event shard."""
+    """Where the rows of one episode come from.
+
+    `input_sha256` is the digest of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message.
+    """
 
     episode_path: str
     split: str
@@ -38,6 +41,7 @@ class EpisodeLineage(msgspec.Struct, frozen=True):
     size_bytes: int
     num_rows: int
     ledger: dict[str, Any]
+    start_ns: int = 0
 
 
 class Lineage(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,8 @@ class EpisodeInput:
 
     The content of `input_path` must be that of `input_sha256`: sha256 of its bytes, or `version:<id>` for a URL. `is_sound`: nothing was found
     wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
+    `start_ns` is the time of the recording's first message. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
+    of the key.
     """
 
     episode_path: str
@@ -53,6 +55,8 @@ class EpisodeInput:
     input_bytes: int
     is_sound: bool = True
     is_checked: bool = True
+    start_ns: int = 0
+    key_extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Conversion(Protocol):
@@ -114,6 +118,7 @@ def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
             str(folder / episode.split / shard_name(episode.episode_path)),
             episode.sha256,
             episode.size_bytes,
+            start_ns=episode.start_ns,
         )
         for episode in lineage.episodes
     ]
@@ -123,7 +128,10 @@ def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: 
     """Find out which shards exist. Reads one small file per episode."""
     ordered = sorted(episodes, key=lambda episode: episode.episode_path)
     params = conversion.key_params
-    keys = [shard_key(conversion.kind, params, episode.episode_path, episode.input_sha256) for episode in ordered]
+    keys = [
+        shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_sha256)
+        for episode in ordered
+    ]
     return Plan(ordered, keys, [cache.find(key) for key in keys])
 
 
@@ -164,13 +172,17 @@ def build_dataset(
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
     with lock_folder(out_dir), cache.in_use():
-        # Shards may have been dropped since the plan was made; from here on they stay.
-        plan = replace(plan, records=[record and cache.find(record.key) for record in plan.records])
+        # Shards may have been dropped or made by others since the plan was made; from here on they stay.
+        plan = replace(plan, records=[cache.find(key) for key in plan.keys])
+        cache.sweep()
         missing = plan.missing
         tasks = [_ShardTask(conversion, plan.episodes[index], plan.keys[index], cache.root.absolute()) for index in missing]
         records = list(plan.records)
-        with progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance:
-            for position, record in run_tasks(_make_shard, tasks, runtime, preload=preload):
+        with (
+            progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,
+        ):
+            for position, record in results:
                 records[missing[position]] = record
                 advance(position)
         lineage = Lineage(
@@ -200,6 +212,7 @@ def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineag
         size_bytes=record.size_bytes,
         num_rows=record.num_rows,
         ledger=record.ledger,
+        start_ns=episode.start_ns,
     )
 
 
