@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from owa_data.binned.build import BinnedConversion
 from owa_data.encoding.registry import create_encoder
@@ -12,7 +11,16 @@ from owa_data.event.build import EventConversion, event_inputs
 from owa_data.fsl.build import FslConversion
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
-from owa_data.params import BinnedParams, EventParams, FslParams, ImageParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
+from owa_data.params import (
+    BinnedParams,
+    EventParams,
+    FslParams,
+    ImageParams,
+    RawParams,
+    RuntimeParams,
+    SplitParams,
+    TokenizerParams,
+)
 from owa_data.raw.build import build_index
 from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
 from owa_data.store.shard_cache import ShardCache
@@ -33,16 +41,6 @@ def small_tokenizer(family: str) -> TokenizerParams:
     """The embedded tokenizer with images as a family has them, but few tokens of each."""
     image = ImageParams(family=family, image_size_px=IMAGE_SIZE_PX, processor={_LENGTH_SETTING[family]: NUM_IMAGE_TOKENS})
     return TokenizerParams(name="small", source="built_in", pad_token="<|endoftext|>", image=image)
-
-
-def small_image_processor(family: str) -> Any:
-    """The image processor that belongs to `small_tokenizer`."""
-    from transformers import GotOcr2ImageProcessorPil, SmolVLMImageProcessorPil
-
-    width, height = IMAGE_SIZE_PX
-    if family == "internvl":
-        return GotOcr2ImageProcessorPil(size={"height": height, "width": width}, crop_to_patches=False)
-    return SmolVLMImageProcessorPil(size={"longest_edge": width}, max_image_size={"longest_edge": width}, do_image_splitting=False)
 
 
 @dataclass(frozen=True)
@@ -75,4 +73,10 @@ def build_small(
     fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
     build_dataset(fsl, plan_build(fsl, inputs, cache), built.fsl, cache, RUNTIME, facts)
+    from owa_data.fsl.extend import extend_tokenizer
+    from owa_data.fsl.families import image_span
+
+    (built.fsl / "tokenizer").mkdir(exist_ok=True)
+    extended = extend_tokenizer(loaded, create_encoder("factorized").vocabulary, image_span(tokenizer.image))
+    extended.tokenizer.save(str(built.fsl / "tokenizer/tokenizer.json"))
     return built
