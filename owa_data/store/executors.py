@@ -64,7 +64,7 @@ def run_tasks(
         return
     if runtime.executor == "dask":
         function = OnWorker(function, code_digests())
-    worker_died: tuple[type[Exception], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
+    worker_died: tuple[type[BaseException], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
     with _open_executor(runtime, len(tasks), preload) as executor:
         futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
