@@ -127,11 +127,21 @@ class EventParams(Params):
         return self
 
 
+class EncoderOptions(Params):
+    """What an encoding adds; only `hierarchical` has options."""
+
+    coordinates: bool = Field(False, description="hierarchical: a mouse move says where to or by how much, mouse_move:+12,-7")
+    timestamps: bool = Field(
+        False, description="hierarchical: events end with seconds since the first message, key_press:w@12.345"
+    )
+
+
 class FslParams(Params):
     """From events to token rows of fixed length. `tokenizer` names a file of conf/tokenizer/."""
 
     tokenizer: str = Field("byte", description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | your own")
     encoder: str = Field("factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat")
+    encoder_options: EncoderOptions = Field(EncoderOptions(), description="what an encoding adds")
     max_sequence_length: int = Field(4096, ge=16, le=1 << 24, description="ids per row; shorter rows are padded right")
     rows_without_images: Literal["keep", "drop"] = Field("keep", description="rows in which no screen falls")
     span_intervals: bool = Field(True, description="a row may hold events of several intervals; false ends it with each")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from owa_data.cli.repository import check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
@@ -49,6 +50,7 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         conf = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         assert isinstance(conf, dict)
         try:
+            check_code(name)
             build({str(key): value for key, value in conf.items()})
         except (OwaDataError, OSError) as error:
             logger.error("%s", error)

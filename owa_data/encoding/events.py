@@ -52,6 +52,7 @@ class Events:
         pressed: bool (n,); false where the event is no key.
         raw_mouse: last_x, last_y, us_flags, button_flags, button_data as recorded, int64 (n, 5); 0 where the event is no raw mouse.
         payloads: JSON of the message, Arrow large_binary (n,).
+        start_ns: Time of the episode's first message, from which `timestamps` of the encoding `hierarchical` count.
     """
 
     times_ns: Int64s
@@ -62,6 +63,7 @@ class Events:
     pressed: npt.NDArray[np.bool_]
     raw_mouse: Int64s
     payloads: pa.LargeBinaryArray
+    start_ns: int = 0
 
     def __len__(self) -> int:
         return len(self.times_ns)
@@ -72,8 +74,12 @@ def wheel_delta(button_data: Int64s) -> Int64s:
     return np.where((button_data >= 0x8000) & (button_data <= 0xFFFF), button_data - 0x10000, button_data)
 
 
-def read_events(rows: pa.Table) -> Events:
+def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     """Read rows of the event dataset into columns.
+
+    Args:
+        rows: With the columns `topic`, `timestamp_ns`, `message_type`, `mcap_message` and `interval_index` of `EVENT_SCHEMA`.
+        start_ns: See `Events`.
 
     Raises:
         SchemaError: A payload that is not what its message type promises; `event` writes none.
@@ -99,7 +105,7 @@ def read_events(rows: pa.Table) -> Events:
     if not (sound_keys.all() and sound_mice.all()):
         raise SchemaError("event rows hold keyboard or mouse payloads that do not parse; rebuild the event dataset")
     intervals = _column(rows, "interval_index").to_numpy(zero_copy_only=False).astype(np.int64)
-    return Events(times_ns, kinds, topics, intervals, vk, pressed, raw_mouse, payloads)
+    return Events(times_ns, kinds, topics, intervals, vk, pressed, raw_mouse, payloads, start_ns)
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:

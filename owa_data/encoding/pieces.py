@@ -28,6 +28,7 @@ class EncodedEvents:
         offsets: Event i has the codes `[offsets[i], offsets[i + 1])`, int64 (m + 1,).
         sources: Which of the given events each encoded one is, int64 (m,), ascending.
         counts: What could not be encoded or was altered: `not_encodable`, `clamped`, `wheel_rounded`, ...
+        separator: Stands between pieces, and so between events, but not before the first one of a row.
     """
 
     pieces: Sequence[str]
@@ -35,12 +36,28 @@ class EncodedEvents:
     offsets: Int64s
     sources: Int64s
     counts: dict[str, int]
+    separator: str = ""
 
-    def texts(self) -> list[str]:
-        """Text of each encoded event."""
-        table = pa.array(self.pieces, pa.large_string())
-        joined = gather(table, self.codes, self.offsets)
-        return list(joined.to_pylist())
+    def texts(self, *, images: bool = True) -> list[str]:
+        """Text of each encoded event; join them with `separator`.
+
+        Args:
+            images: Whether a screen's text holds `IMAGE_PLACEHOLDER`, as in the rows of `fsl`; without, images are given beside the text.
+        """
+        table = pa.array([*self.pieces, *separated(self.pieces, self.separator)], pa.large_string())
+        codes = self.codes + (len(self.pieces) if self.separator else 0)
+        codes[self.offsets[:-1][np.diff(self.offsets) > 0]] %= max(len(self.pieces), 1)
+        offsets = self.offsets
+        if not images and IMAGE_PLACEHOLDER in self.pieces:
+            is_text = self.codes != list(self.pieces).index(IMAGE_PLACEHOLDER)
+            offsets = np.concatenate([[0], np.cumsum(is_text)])[offsets]
+            codes = codes[is_text]
+        return list(gather(table, codes, offsets).to_pylist())
+
+
+def separated(pieces: Sequence[str], separator: str) -> list[str]:
+    """Return the pieces as they stand after another one; none where nothing separates them."""
+    return [separator + piece for piece in pieces] if separator else []
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,14 @@ class PieceTable:
         taken = self.ids.take(pa.array(codes))
         data = taken.buffers()[2]
         return np.frombuffer(data, "<i4") if data is not None and data.size else np.empty(0, np.int32)
+
+
+def take_runs(codes: Int64s, offsets: Int64s, order: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the runs `order` of `codes[offsets[i]:offsets[i + 1]]` one after another, and where each begins, int64 (len(order) + 1,)."""
+    starts = offsets[order]
+    lengths = offsets[order + 1] - starts
+    taken = np.concatenate([[0], np.cumsum(lengths)])
+    return codes[np.repeat(starts - taken[:-1], lengths) + np.arange(taken[-1])], taken
 
 
 def gather(table: pa.Array, codes: Int64s, offsets: Int64s) -> pa.Array:

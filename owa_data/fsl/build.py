@@ -6,8 +6,9 @@ Input: the lineage of the event dataset, `FslParams`, a tokenizer. Output: the d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import Vocabulary
 from owa_data.params import FslParams, TokenizerParams
 from owa_data.store.dataset_folder import Lineage
-from owa_data.store.incremental import EpisodeInput
+from owa_data.store.incremental import EpisodeInput, shard_inputs
 from owa_data.store.ledger import Counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.shards import read_shard
 from owa_data.store.source import ByteSource
+
+PIECES_TO_CHECK = 256
 
 
 @dataclass(frozen=True)
@@ -52,26 +55,39 @@ class FslConversion:
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
         """Convert one event shard."""
         rows = read_shard(source.read(0, source.size_bytes))
-        encoder = create_encoder(self.params.encoder)
+        encoder = create_encoder(self.params.encoder, **self.params.encoder_options.model_dump())
         table_of = partial(_piece_table, self, encoder)
-        return convert_events(rows, episode.episode_path, self.params, encoder, table_of, self.vocabulary.pad_token_id)
+        return convert_events(
+            rows, episode.episode_path, self.params, encoder, table_of, self.vocabulary.pad_token_id, episode.start_ns
+        )
 
 
 def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[str]) -> PieceTable:
     if encoder.pieces:
         return PieceTable.from_ids(encoder.pieces, conversion.vocabulary.piece_ids)
     # Texts that depend on the events: this worker needs the tokenizer itself.
-    extended = _extended(conversion.tokenizer.model_dump_json(), conversion.tokenizer_sha256, encoder.name)
-    return PieceTable.from_ids(pieces, extended.ids_of_pieces(pieces))
+    extended = _extended(conversion.tokenizer.model_dump_json(), conversion.tokenizer_sha256, encoder.vocabulary)
+    ids = extended.ids_of_pieces(pieces)
+    extended.check_cuts(pieces[-PIECES_TO_CHECK:], ids[-PIECES_TO_CHECK:])
+    return PieceTable.from_ids(pieces, ids)
 
 
 @lru_cache(maxsize=1)
-def _extended(tokenizer_json: str, sha256: str, encoder_name: str) -> Any:
+def _extended(tokenizer_json: str, sha256: str, vocabulary: tuple[str, ...]) -> Any:
     from owa_data.fsl.extend import extend_tokenizer
 
     params = TokenizerParams.model_validate_json(tokenizer_json)
     loaded = load_tokenizer(params.model_copy(update={"sha256": sha256}))
-    return extend_tokenizer(loaded, create_encoder(encoder_name).vocabulary, image_span(params.image))
+    return extend_tokenizer(loaded, vocabulary, image_span(params.image))
+
+
+def fsl_inputs(events: Lineage, event_dir: Path, params: FslParams) -> list[EpisodeInput]:
+    """Return what `fsl` converts: each shard of the event dataset."""
+    inputs = shard_inputs(events, event_dir)
+    if not params.encoder_options.timestamps:
+        return inputs
+    # Texts with times depend on when the recording began.
+    return [replace(episode, key_extra={"start_ns": episode.start_ns}) for episode in inputs]
 
 
 def fsl_metrics(lineage: Lineage, events: Lineage, params: FslParams) -> Counts:

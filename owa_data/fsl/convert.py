@@ -7,14 +7,14 @@ codes; ids are made batch by batch, so that they are never held as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.encoding.events import EventKind, Events, read_events
-from owa_data.encoding.pieces import EncodedEvents, PieceTable, gather
+from owa_data.encoding.pieces import EncodedEvents, PieceTable, gather, separated, take_runs
 from owa_data.encoding.registry import Encoder
 from owa_data.errors import EpisodeError
 from owa_data.fsl.pack import Packing, pack_events
@@ -30,12 +30,21 @@ NUM_FILL_BINS = 20
 
 @dataclass(frozen=True)
 class EncodedEpisode:
-    """Everything that rows are cut from: events, their pieces and their number of ids."""
+    """Everything that rows are cut from.
+
+    Attributes:
+        events: All events.
+        encoded: Their pieces, as they stand after another one.
+        table: Ids of the pieces.
+        num_tokens: Per encoded event, int64 (m,).
+        first_shift: A row's first piece has the code that stands in `encoded` minus this: no separator comes before it.
+    """
 
     events: Events
     encoded: EncodedEvents
     table: PieceTable
-    num_tokens: Int64s  # per encoded event
+    num_tokens: Int64s
+    first_shift: int
 
 
 def convert_events(
@@ -45,6 +54,7 @@ def convert_events(
     encoder: Encoder,
     table_of: Callable[[Sequence[str]], PieceTable],
     pad_token_id: int,
+    start_ns: int = 0,
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert the event rows of one episode.
 
@@ -55,6 +65,7 @@ def convert_events(
         encoder: The encoder that `params.encoder` names.
         table_of: Gives the ids of pieces; asked once.
         pad_token_id: Id that fills rows up.
+        start_ns: Time of the episode's first message.
 
     Returns:
         Record batches, made as they are asked for, and the ledger.
@@ -62,12 +73,19 @@ def convert_events(
     Raises:
         EpisodeError: An event is longer than a row and `params.on_too_long` is `error`.
     """
-    events = read_events(rows)
+    events = read_events(rows, start_ns)
     encoded = encoder.encode(events)
-    table = table_of(encoded.pieces)
+    num_pieces = len(encoded.pieces)
+    table = table_of([*encoded.pieces, *separated(encoded.pieces, encoded.separator)])
+    first_shift, capacity = 0, params.max_sequence_length
+    if encoded.separator:
+        # A piece can have more ids without the separator before it (" KEY" is one token, "KEY" two): a row keeps that much free.
+        first_shift = num_pieces
+        encoded = replace(encoded, codes=encoded.codes + first_shift)
+        capacity -= max(0, int((table.num_ids[:num_pieces] - table.num_ids[num_pieces:]).max(initial=0)))
     ids_before = np.concatenate([[0], np.cumsum(table.num_ids[encoded.codes])])
     num_tokens = np.diff(ids_before[encoded.offsets])
-    fits = num_tokens <= params.max_sequence_length
+    fits = num_tokens <= capacity
     if not fits.all() and params.on_too_long == "error":
         longest = int(num_tokens.max())
         raise EpisodeError(
@@ -84,11 +102,11 @@ def convert_events(
         events.interval_index[sources],
         is_action,
         events.kinds[sources] == EventKind.SCREEN,
-        params,
+        params.model_copy(update={"max_sequence_length": capacity}),
     )
     # From here on events are named by their place among the encoded ones.
     packing = Packing(fitting[packing.order], packing.row_offsets, packing.dropped, packing.dropped_rows)
-    episode = EncodedEpisode(events, encoded, table, num_tokens)
+    episode = EncodedEpisode(events, encoded, table, num_tokens, first_shift)
     ledger = _ledger(episode, packing, params, too_long=len(fits) - len(fitting))
     return _iter_batches(episode, packing, episode_path, params, pad_token_id), ledger
 
@@ -116,8 +134,9 @@ def _make_batch(
 ) -> pa.RecordBatch:
     """Make rows of the events `order`; row r holds `order[row_offsets[r]:row_offsets[r + 1]]`."""
     num_rows, length = len(row_offsets) - 1, params.max_sequence_length
-    codes, code_offsets = _codes_of(episode.encoded, order)
-    ids_before = np.concatenate([[0], np.cumsum(episode.num_tokens[order])])
+    codes, code_offsets = take_runs(episode.encoded.codes, episode.encoded.offsets, order)
+    codes[code_offsets[row_offsets[:-1]]] -= episode.first_shift
+    ids_before = np.concatenate([[0], np.cumsum(episode.table.num_ids[codes])])[code_offsets]
     row_ids = ids_before[row_offsets]
     num_tokens = np.diff(row_ids)
     flat = episode.table.take_ids(codes)
@@ -152,14 +171,6 @@ def _make_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=FSL_SCHEMA)
 
 
-def _codes_of(encoded: EncodedEvents, order: Int64s) -> tuple[Int64s, Int64s]:
-    """Piece codes of some encoded events one after another, and where each event's begin, int64 (len(order) + 1,)."""
-    starts = encoded.offsets[order]
-    lengths = encoded.offsets[order + 1] - starts
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return encoded.codes[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets
-
-
 def _lists(offsets: Int64s, values: npt.NDArray[np.generic] | pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
 
@@ -167,6 +178,9 @@ def _lists(offsets: Int64s, values: npt.NDArray[np.generic] | pa.Array) -> pa.Li
 def _ledger(episode: EncodedEpisode, packing: Packing, params: FslParams, *, too_long: int) -> Counts:
     num_rows = len(packing.row_offsets) - 1
     packed_tokens = episode.num_tokens[packing.order]
+    first_codes = episode.encoded.codes[episode.encoded.offsets[packing.order[packing.row_offsets[:-1]]]]
+    num_ids = episode.table.num_ids
+    packed_tokens[packing.row_offsets[:-1]] += num_ids[first_codes - episode.first_shift] - num_ids[first_codes]
     packed_kinds = episode.events.kinds[episode.encoded.sources[packing.order]]
     row_tokens = np.add.reduceat(packed_tokens, packing.row_offsets[:-1]) if num_rows else np.empty(0, np.int64)
     fill = np.minimum((row_tokens - 1) * NUM_FILL_BINS // params.max_sequence_length, NUM_FILL_BINS - 1)

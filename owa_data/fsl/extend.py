@@ -6,6 +6,7 @@ fast as `transformers`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,20 @@ class ExtendedTokenizer:
 
     def ids_of_pieces(self, pieces: Sequence[str]) -> list[list[int]]:
         """Return the ids of each piece; the image placeholder stands for the whole image span."""
-        return self.ids_of([self.span.text if piece == IMAGE_PLACEHOLDER else piece for piece in pieces])
+        return self.ids_of([piece.replace(IMAGE_PLACEHOLDER, self.span.text) for piece in pieces])
+
+    def check_cuts(self, pieces: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
+        """Check that the ids of pieces, one after another, are those of their text as a whole.
+
+        Raises:
+            TokenizerError: They are not: the tokenizer joins tokens across the ends of pieces, so that it cannot be used by pieces.
+        """
+        joined = list(itertools.chain.from_iterable(ids))
+        if self.ids_of_pieces(["".join(pieces)])[0] != joined:
+            raise TokenizerError(
+                f"the tokenizer gives the text {''.join(pieces[:3])[:80]!r}... other ids as a whole than by its parts; "
+                "choose a token encoding for it, fsl.encoder=factorized"
+            )
 
 
 def extend_tokenizer(loaded: LoadedTokenizer, vocabulary: Sequence[str], span: ImageSpan) -> ExtendedTokenizer:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owa_data.encoding.factorized import VOCABULARY, FactorizedEncoder
+from owa_data.encoding.factorized import factorized
 from owa_data.encoding.pieces import PieceTable
 from owa_data.errors import EpisodeError
 from owa_data.fsl.convert import convert_events
@@ -26,13 +26,13 @@ from tests.event.test_convert import convert as convert_recording
 from tests.fsl.test_tokenizer import BYTE, internvl3
 from tests.strategies import event_tables
 
-BYTE_EXTENDED = extend_tokenizer(load_tokenizer(BYTE), VOCABULARY, image_span(BYTE.image))
-BYTE_TABLE = PieceTable.from_ids(FactorizedEncoder.pieces, BYTE_EXTENDED.ids_of_pieces(FactorizedEncoder.pieces))
+BYTE_EXTENDED = extend_tokenizer(load_tokenizer(BYTE), factorized().vocabulary, image_span(BYTE.image))
+BYTE_TABLE = PieceTable.from_ids(factorized().pieces, BYTE_EXTENDED.ids_of_pieces(factorized().pieces))
 
 
 def convert(table: pa.Table, pieces: PieceTable = BYTE_TABLE, pad_token_id: int = 256, **knobs: object) -> tuple[pa.Table, dict]:
     params = FslParams(**knobs)
-    batches, ledger = convert_events(table, "a.mcap", params, FactorizedEncoder(), lambda _: pieces, pad_token_id)
+    batches, ledger = convert_events(table, "a.mcap", params, factorized(), lambda _: pieces, pad_token_id)
     return pa.Table.from_batches(list(batches), FSL_SCHEMA), ledger
 
 
@@ -41,8 +41,8 @@ def test_golden_rows_equal_upstreams() -> None:
         shared_path("golden/recording.mcap"), EventParams(topics=EVERYTHING, intervals=IntervalParams(select="whole_file"))
     )
     params = internvl3()
-    extended = extend_tokenizer(load_tokenizer(params), VOCABULARY, image_span(params.image))
-    pieces = PieceTable.from_ids(FactorizedEncoder.pieces, extended.ids_of_pieces(FactorizedEncoder.pieces))
+    extended = extend_tokenizer(load_tokenizer(params), factorized().vocabulary, image_span(params.image))
+    pieces = PieceTable.from_ids(factorized().pieces, extended.ids_of_pieces(factorized().pieces))
     rows, _ = convert(events, pieces, extended.pad_token_id)
     golden = np.load(shared_path("golden/fsl.npz"))
     ids = np.array(rows["input_ids"].to_pylist())

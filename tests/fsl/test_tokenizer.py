@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from owa_data.encoding.events import read_events
-from owa_data.encoding.factorized import VOCABULARY, FactorizedEncoder
+from owa_data.encoding.factorized import factorized
 from owa_data.encoding.pieces import PieceTable
 from owa_data.errors import TokenizerError
 from owa_data.fsl.extend import extend_tokenizer
@@ -40,9 +40,9 @@ def internvl3() -> TokenizerParams:
 
 def test_extension_adds_sorted_tokens_and_touches_nothing() -> None:
     loaded = load_tokenizer(BYTE)
-    extended = extend_tokenizer(loaded, VOCABULARY, image_span(BYTE.image))
-    assert extended.added == VOCABULARY
-    assert [extended.id_of(token) for token in VOCABULARY] == list(range(260, 260 + 291))
+    extended = extend_tokenizer(loaded, factorized().vocabulary, image_span(BYTE.image))
+    assert extended.added == factorized().vocabulary
+    assert [extended.id_of(token) for token in factorized().vocabulary] == list(range(260, 260 + 291))
     assert load_tokenizer(BYTE).content == loaded.content
     assert extended.ids_of(["<img>a"]) == [[extended.id_of("<img>"), extended.id_of("a")]]
 
@@ -71,9 +71,9 @@ def test_no_network_is_an_error_that_names_the_setting(monkeypatch: pytest.Monke
 
 def test_the_vocabulary_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ShardCache(tmp_path)
-    first = load_vocabulary(load_tokenizer(BYTE), FactorizedEncoder(), cache)
+    first = load_vocabulary(load_tokenizer(BYTE), factorized(), cache)
     monkeypatch.setattr("owa_data.fsl.vocabulary._make_vocabulary", lambda *_: pytest.fail("made again"))
-    assert load_vocabulary(load_tokenizer(BYTE), FactorizedEncoder(), cache) == first
+    assert load_vocabulary(load_tokenizer(BYTE), factorized(), cache) == first
     assert first.num_image_tokens == 66
 
 
@@ -83,21 +83,21 @@ def real_tokenizer():
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(shared_path("tokenizers/internvl3"))
-    tokenizer.add_tokens(sorted(VOCABULARY))
+    tokenizer.add_tokens(sorted(factorized().vocabulary))
     return tokenizer
 
 
 @pytest.fixture(scope="module")
 def real_pieces() -> PieceTable:
     params = internvl3()
-    extended = extend_tokenizer(load_tokenizer(params), VOCABULARY, image_span(params.image))
-    return PieceTable.from_ids(FactorizedEncoder.pieces, extended.ids_of_pieces(FactorizedEncoder.pieces))
+    extended = extend_tokenizer(load_tokenizer(params), factorized().vocabulary, image_span(params.image))
+    return PieceTable.from_ids(factorized().pieces, extended.ids_of_pieces(factorized().pieces))
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(table=event_tables(keyboard_messages() | raw_mouse_messages() | screen_messages(), max_size=8))
 def test_ids_equal_tokenizing_the_text_event_by_event(real_tokenizer, real_pieces: PieceTable, table) -> None:
-    encoded = FactorizedEncoder().encode(read_events(table))
+    encoded = factorized().encode(read_events(table))
     span = image_span(internvl3().image).text
     for index, text in enumerate(encoded.texts()):
         ours = real_pieces.take_ids(encoded.codes[encoded.offsets[index] : encoded.offsets[index + 1]]).tolist()

@@ -1,0 +1,319 @@
+"""Token schemes: encodings in which an event is a few tokens of a fixed vocabulary, read and written by table lookup over arrays.
+
+    <EVENT_START> <TYPE> time payload <EVENT_END>
+
+A scheme is a declaration: which alphabet each place of a number is written in. `TokenScheme` encodes and decodes any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from owa_data.encoding.decoded import BrokenSpan, Decoded, make_events
+from owa_data.encoding.digits import from_digits, to_digits, to_notches
+from owa_data.encoding.events import EventKind, Events, wheel_delta
+from owa_data.encoding.keys import NUM_KEYS
+from owa_data.encoding.pieces import IMAGE_PLACEHOLDER, EncodedEvents
+from owa_data.encoding.token_matrix import TOKEN_KINDS, UNUSED, TokenMatrix
+from owa_data.encoding.token_text import TokenText, is_silent, shorten, split_tokens
+from owa_data.raw.messages import MOVE_ABSOLUTE, WHEEL_UNIT
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+START, END = "<EVENT_START>", "<EVENT_END>"
+TYPE_TOKENS = {EventKind.KEYBOARD: "<KEYBOARD>", EventKind.RAW_MOUSE: "<MOUSE>", EventKind.SCREEN: "<SCREEN>"}
+FRAME_TOKENS = (START, END, *TYPE_TOKENS.values())
+TIME_UNIT_NS = 10_000_000
+FLAG_BASES = (16, 16, 16)
+
+
+@dataclass(frozen=True)
+class Number:
+    """How a number is written: one token per place, most significant first.
+
+    Attributes:
+        meaning: What it is, for messages.
+        alphabets: The tokens of each place; digit d of a place is `alphabets[place][d]`.
+        is_signed: `sign`: the first place is plus or minus, the others the absolute value; `complement`: negative values count from
+            the top, as in two's complement; `no`: there are none.
+    """
+
+    meaning: str
+    alphabets: tuple[tuple[str, ...], ...]
+    is_signed: Literal["sign", "complement", "no"] = "no"
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """Number of digits of each place."""
+        return tuple(len(alphabet) for alphabet in self.alphabets)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest value; beyond them values saturate."""
+        size = prod(self.bases)
+        if self.is_signed == "complement":
+            return -size // 2, size // 2 - 1
+        return (1 - size // 2, size // 2 - 1) if self.is_signed == "sign" else (0, size - 1)
+
+    def digits_of(self, values: Int64s) -> Int64s:
+        """Return digits int64 (n, places) of values within the limits; numbers without a sign wrap."""
+        if self.is_signed == "sign":
+            return np.column_stack([values < 0, to_digits(np.abs(values), self.bases[1:])]).astype(np.int64)
+        return to_digits(values % prod(self.bases), self.bases)
+
+    def value_of(self, digits: Int64s) -> Int64s:
+        """Return the values of digits int64 (n, places): the inverse of `digits_of`."""
+        if self.is_signed == "sign":
+            return np.where(digits[:, 0] == 1, -1, 1) * from_digits(digits[:, 1:], self.bases[1:])
+        values = from_digits(digits, self.bases)
+        return np.where(values > self.limits[1], values - prod(self.bases), values)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One column of an event: which digit it shows, and in which alphabet (codes)."""
+
+    number: Number
+    place: int
+    codes: Int64s
+
+
+@dataclass(frozen=True)
+class TokenScheme:
+    """Encoder of a token scheme; see the module.
+
+    Attributes:
+        name: As in the registry.
+        vocabulary: Its tokens, sorted.
+        time: Of `timestamp_ns // 10_000_000`.
+        key: Of the key code.
+        pressed: One place: release, press.
+        motion: Of dx and of dy.
+        flags: Of the button flags.
+        wheel: Of the wheel's notches.
+        is_interleaved: The digits of dx and dy alternate, the most significant ones first.
+    """
+
+    name: str
+    vocabulary: tuple[str, ...]
+    time: Number
+    key: Number
+    pressed: Number
+    motion: Number
+    flags: Number
+    wheel: Number
+    is_interleaved: bool
+    separator: str = field(default="", init=False)
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """The vocabulary and the image."""
+        return (*self.vocabulary, IMAGE_PLACEHOLDER)
+
+    @property
+    def period_ns(self) -> int:
+        """Times are known modulo this, ns."""
+        return prod(self.time.bases) * TIME_UNIT_NS
+
+    @cached_property
+    def _code(self) -> dict[str, int]:
+        return {piece: code for code, piece in enumerate(self.pieces)}
+
+    def _places(self, number: Number) -> list[_Place]:
+        codes = [np.array([self._code[token] for token in alphabet]) for alphabet in number.alphabets]
+        return [_Place(number, place, codes[place]) for place in range(len(codes))]
+
+    def _put(self, matrix: TokenMatrix, rows: Int64s, column: int, places: Sequence[_Place], digits: Sequence[Int64s]) -> int:
+        for place, of_number in zip(places, digits, strict=True):
+            column = matrix.put(rows, column, place.codes[of_number[:, place.place]])
+        return column
+
+    @cached_property
+    def _motion_places(self) -> list[tuple[int, _Place]]:
+        """Places of dx and dy with their axis, in the order of their columns."""
+        places = self._places(self.motion)
+        if self.is_interleaved:
+            return [(axis, place) for place in places for axis in (0, 1)]
+        return [(axis, place) for axis in (0, 1) for place in places]
+
+    @cached_property
+    def _width(self) -> int:
+        """Columns of the widest event: mouse with wheel."""
+        numbers = (self.time, self.motion, self.motion, self.flags, self.wheel)
+        return 3 + sum(len(number.bases) for number in numbers)
+
+    def encode(self, events: Events) -> EncodedEvents:
+        """Encode events by table lookup.
+
+        Counts: `not_encodable` events (absolute mouse, window, states, others, and keys beyond 0..255), `clamped` mouse events (motion or
+        wheel beyond the limits), `wheel_rounded` ones (no multiple of a notch).
+        """
+        encodable = np.isin(events.kinds, TOKEN_KINDS)
+        encodable &= (events.kinds != EventKind.KEYBOARD) | ((events.vk >= 0) & (events.vk < NUM_KEYS))
+        encodable &= events.raw_mouse[:, 2] & MOVE_ABSOLUTE == 0
+        matrix = TokenMatrix(events, encodable, self._width)
+        counts = {"not_encodable": len(events) - len(matrix.sources)}
+        everything = np.arange(len(matrix.sources))
+        column = matrix.put(everything, 0, self._code[START])
+        for kind, token in TYPE_TOKENS.items():
+            matrix.put(matrix.rows_of(kind), column, self._code[token])
+        times = self.time.digits_of(events.times_ns[matrix.sources] // TIME_UNIT_NS)
+        places = self._places(self.time)
+        column = self._put(matrix, everything, column + 1, places, [times] * len(places))
+        self._put_keyboard(matrix, column, events)
+        counts |= self._put_mouse(matrix, column, events)
+        screens = matrix.rows_of(EventKind.SCREEN)
+        matrix.put(screens, matrix.put(screens, column, self._code[IMAGE_PLACEHOLDER]), self._code[END])
+        return matrix.encoded(self.pieces, counts)
+
+    def _put_keyboard(self, matrix: TokenMatrix, column: int, events: Events) -> None:
+        rows = matrix.rows_of(EventKind.KEYBOARD)
+        keys = matrix.sources[rows]
+        column = self._put(matrix, rows, column, self._places(self.key), [self.key.digits_of(events.vk[keys])])
+        pressed = events.pressed[keys].astype(np.int64)[:, None]
+        column = self._put(matrix, rows, column, self._places(self.pressed), [pressed])
+        matrix.put(rows, column, self._code[END])
+
+    def _put_mouse(self, matrix: TokenMatrix, column: int, events: Events) -> dict[str, int]:
+        rows = matrix.rows_of(EventKind.RAW_MOUSE)
+        fields = events.raw_mouse[matrix.sources[rows]]
+        motion = np.clip(fields[:, :2], *self.motion.limits)
+        digits = [self.motion.digits_of(motion[:, axis]) for axis in (0, 1)]
+        places = self._motion_places
+        column = self._put(matrix, rows, column, [place for _, place in places], [digits[axis] for axis, _ in places])
+        flags = self._places(self.flags)
+        column = self._put(matrix, rows, column, flags, [self.flags.digits_of(fields[:, 3])] * len(flags))
+        whole, is_rounded = to_notches(wheel_delta(fields[:, 4]), WHEEL_UNIT)
+        notches = np.clip(whole, *self.wheel.limits)
+        turns = fields[:, 4] != 0
+        wheel = self._places(self.wheel)
+        wheel_end = self._put(matrix, rows[turns], column, wheel, [self.wheel.digits_of(notches[turns])] * len(wheel))
+        matrix.put(rows[turns], wheel_end, self._code[END])
+        matrix.put(rows[~turns], column, self._code[END])
+        is_clamped = (motion != fields[:, :2]).any(axis=1) | (notches != whole)
+        return {"clamped": int(is_clamped.sum()), "wheel_rounded": int(is_rounded.sum())}
+
+    def decode(self, text: TokenText) -> Decoded:
+        """Decode tokens to events; their times are wrapped, in `[0, period_ns)`. See `encoding/decoded.py`.
+
+        A turn of the wheel by less than a notch comes back as the least turn, 1, so that it stays a turn.
+        """
+        tokens, starts, ends = split_tokens(text)
+        code = np.array([self._code.get(token, -2) for token in tokens], np.int64)
+        begins = np.flatnonzero(code == self._code[START])
+        stops = np.append(begins[1:], len(code)) if len(begins) else begins
+        columns = begins[:, None] + np.arange(self._width)
+        inside = columns < stops[:, None]
+        matrix = np.where(inside, code[np.minimum(columns, max(len(code) - 1, 0))], UNUSED) if len(code) else columns
+        reader = _EventReader(self, matrix)
+        ok, kinds, lengths = reader.check()
+        broken = [
+            BrokenSpan(int(starts[begins[row]]), int(ends[stops[row] - 1]), reader.problem(row, tokens[begins[row] : stops[row]]))
+            for row in np.flatnonzero(~ok).tolist()
+        ]
+        used = np.zeros(len(code), np.bool_)
+        for row in range(len(begins)):
+            used[begins[row] : begins[row] + lengths[row] if ok[row] else stops[row]] = True
+        broken += list(_runs_outside(used, tokens, starts, ends))
+        table = reader.fields(ok)
+        events = make_events(kinds[ok], table["time"] * TIME_UNIT_NS, table["vk"], table["pressed"] == 1, table["raw_mouse"])
+        return Decoded(events, starts[begins[ok]], sorted(broken), "wrapped", self.period_ns)
+
+
+def _runs_outside(used: Bools, tokens: Sequence[str], starts: Int64s, ends: Int64s) -> Iterator[BrokenSpan]:
+    outside = np.flatnonzero(~used)
+    if not len(outside):
+        return
+    for run in np.split(outside, np.flatnonzero(np.diff(outside) != 1) + 1):
+        text = "".join(tokens[index] for index in run)
+        if not is_silent(text):
+            yield BrokenSpan(int(starts[run[0]]), int(ends[run[-1]]), f"outside an event: {shorten(text)}")
+
+
+class _EventReader:
+    """Reads events off a matrix of codes (n, width), one row per `<EVENT_START>`; checks every place against its alphabet."""
+
+    def __init__(self, scheme: TokenScheme, matrix: Int64s) -> None:
+        self.scheme = scheme
+        self.matrix = matrix
+        self.digits: dict[tuple[str, int], Int64s] = {}
+        self.first_wrong = np.full(len(matrix), -1, np.int64)
+        self.expected = np.full(len(matrix), "", object)
+
+    def check(self) -> tuple[Bools, npt.NDArray[np.uint8], Int64s]:
+        """Return which rows begin with a whole event, its kind and its number of tokens."""
+        scheme, matrix = self.scheme, self.matrix
+        num_rows = len(matrix)
+        kinds = np.full(num_rows, EventKind.OTHER, np.uint8)
+        lengths = np.zeros(num_rows, np.int64)
+        for kind, token in TYPE_TOKENS.items():
+            kinds[matrix[:, 1] == scheme._code[token]] = kind
+        self._fail(kinds == EventKind.OTHER, 1, "an event type")
+        everything = np.ones(num_rows, np.bool_)
+        column = self._read(everything, 2, scheme._places(scheme.time))
+        keys = kinds == EventKind.KEYBOARD
+        key_end = self._read(keys, column, [*scheme._places(scheme.key), *scheme._places(scheme.pressed)])
+        self._end(keys, key_end, lengths)
+        screens = kinds == EventKind.SCREEN
+        self._fail(screens & (matrix[:, column] != scheme._code[IMAGE_PLACEHOLDER]), column, "an image")
+        self._end(screens, column + 1, lengths)
+        mice = kinds == EventKind.RAW_MOUSE
+        for axis, place in scheme._motion_places:
+            column = self._read(mice, column, [place], suffix="xy"[axis])
+        column = self._read(mice, column, scheme._places(scheme.flags))
+        turns = mice & (matrix[:, column] != scheme._code[END])
+        self._end(mice & ~turns, column, lengths)
+        self._end(turns, self._read(turns, column, scheme._places(scheme.wheel)), lengths)
+        self.turns = turns
+        return self.first_wrong < 0, kinds, lengths
+
+    def _fail(self, rows: Bools, column: int, expected: str) -> None:
+        rows = rows & (self.first_wrong < 0)
+        self.first_wrong[rows] = column
+        self.expected[rows] = expected
+
+    def _end(self, rows: Bools, column: int, lengths: Int64s) -> None:
+        self._fail(rows & (self.matrix[:, column] != self.scheme._code[END]), column, END)
+        lengths[rows] = column + 1
+
+    def _read(self, rows: Bools, column: int, places: Sequence[_Place], suffix: str = "") -> int:
+        for place in places:
+            digit_of = np.full(len(self.scheme.pieces) + 2, -1, np.int64)  # codes -2 and -1 look up the last two entries
+            digit_of[place.codes] = np.arange(len(place.codes))
+            digits = digit_of[self.matrix[:, column]]
+            self._fail(rows & (digits < 0), column, place.number.meaning)
+            self.digits[place.number.meaning + suffix, place.place] = digits
+            column += 1
+        return column
+
+    def _value(self, number: Number, ok: Bools, suffix: str = "") -> Int64s:
+        columns = [self.digits[number.meaning + suffix, place][ok] for place in range(len(number.bases))]
+        return number.value_of(np.column_stack(columns))
+
+    def fields(self, ok: Bools) -> dict[str, Int64s]:
+        """Return the values of the rows `ok`; those of another kind than a field's are without meaning."""
+        scheme = self.scheme
+        wheel = self._value(scheme.wheel, ok) * WHEEL_UNIT
+        data = np.where(self.turns[ok], np.where(wheel == 0, 1, wheel & 0xFFFF), 0)
+        motion = [self._value(scheme.motion, ok, axis) for axis in "xy"]
+        raw_mouse = np.column_stack([*motion, np.zeros_like(data), self._value(scheme.flags, ok), data])
+        return {
+            "time": self._value(scheme.time, ok),
+            "vk": self._value(scheme.key, ok),
+            "pressed": self._value(scheme.pressed, ok),
+            "raw_mouse": raw_mouse,
+        }
+
+    def problem(self, row: int, tokens: Sequence[str]) -> str:
+        """Say what is wrong with a broken row."""
+        column = int(self.first_wrong[row])
+        found = shorten(tokens[column]) if column < len(tokens) else "the end"
+        return f"expected {self.expected[row]} as token {column} of the event, found {found}"
