@@ -12,7 +12,16 @@ from owa_data.event.build import EventConversion, event_inputs
 from owa_data.fsl.build import FslConversion
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
-from owa_data.params import BinnedParams, EventParams, FslParams, ImageParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
+from owa_data.params import (
+    BinnedParams,
+    EventParams,
+    FslParams,
+    ImageParams,
+    RawParams,
+    RuntimeParams,
+    SplitParams,
+    TokenizerParams,
+)
 from owa_data.raw.build import build_index
 from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
 from owa_data.store.shard_cache import ShardCache
@@ -42,7 +51,9 @@ def small_image_processor(family: str) -> Any:
     width, height = IMAGE_SIZE_PX
     if family == "internvl":
         return GotOcr2ImageProcessorPil(size={"height": height, "width": width}, crop_to_patches=False)
-    return SmolVLMImageProcessorPil(size={"longest_edge": width}, max_image_size={"longest_edge": width}, do_image_splitting=False)
+    return SmolVLMImageProcessorPil(
+        size={"longest_edge": width}, max_image_size={"longest_edge": width}, do_image_splitting=False
+    )
 
 
 @dataclass(frozen=True)
