@@ -32,7 +32,20 @@ CREATE: dict[str, Callable[..., Any]] = {
     "binned": create_binned_dataset_transform,
 }
 # Columns that each transform needs: converting the others to Python objects would cost as much as an image per row.
-NEEDED_COLUMNS = {"fsl": ("input_ids", "attention_mask", "texts", "images", "episode_path", "start_ns", "end_ns", "num_tokens")}
+NEEDED_COLUMNS = {
+    "fsl": (
+        "input_ids",
+        "attention_mask",
+        "texts",
+        "images",
+        "episode_path",
+        "start_ns",
+        "end_ns",
+        "num_tokens",
+        "event_offsets",
+        "event_kinds",
+    )
+}
 
 # Rows of a streamed dataset that are transformed together; their images are in memory at once.
 _STREAMED_ROWS = 4
