@@ -1,7 +1,7 @@
 """Samples to batches: ids, mask, labels, and pixels in the layout of the model family.
 
-    FslCollator     samples of the fsl transform: token rows, ready but for stacking
-    BinnedCollator  samples of the binned transform: images and instruction as prompt, encoded actions as answer
+FslCollator     samples of the fsl transform: token rows, ready but for stacking
+BinnedCollator  samples of the binned transform: images and instruction as prompt, encoded actions as answer
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class BinnedCollator:
         prompt_ids, answer_ids = (self.tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, answers))
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
         if longest > self.max_sequence_length:
-            raise ParamsError("collator.max_sequence_length", f"is {self.max_sequence_length}, a sample has {longest} ids; raise it")
+            raise ParamsError(
+                "collator.max_sequence_length", f"is {self.max_sequence_length}, a sample has {longest} ids; raise it"
+            )
         ids = torch.full((len(samples), longest), self.tokenizer.pad_token_id, dtype=torch.int64)
         mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
         for row, (prompt, answer) in enumerate(zip(prompt_ids, answer_ids, strict=True)):

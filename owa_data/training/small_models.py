@@ -25,7 +25,13 @@ class ModelSize:
 
 
 def create_small_model(
-    image: ImageTokens, *, num_tokens: int, pad_token_id: int, max_sequence_length: int, size: ModelSize = ModelSize(), seed: int = 0
+    image: ImageTokens,
+    *,
+    num_tokens: int,
+    pad_token_id: int,
+    max_sequence_length: int,
+    size: ModelSize = ModelSize(),
+    seed: int = 0,
 ) -> Any:
     """Make a model whose image features are as many as the dataset's image tokens.
 
@@ -73,7 +79,11 @@ def create_small_model(
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _create_smolvlm(image, text, vision) if image.family in ("smolvlm", "idefics3") else _create_internvl(image, text, vision)
+        return (
+            _create_smolvlm(image, text, vision)
+            if image.family in ("smolvlm", "idefics3")
+            else _create_internvl(image, text, vision)
+        )
 
 
 def _create_internvl(image: ImageTokens, text: dict[str, Any], vision: dict[str, Any]) -> Any:

@@ -60,7 +60,9 @@ def encode_messages(stored: Sequence[bytes | str], encoder: Encoder, counts: Cou
     )
     encoded = encoder.encode(read_events(rows))
     texts: list[list[str]] = [[] for _ in messages]
-    for source, text in zip(encoded.sources.tolist(), encoded.texts(), strict=True):
+    # The token schemes have a place for the image inside the event, the text encodings none beside their words.
+    written = encoded.texts(images=bool(encoder.pieces))
+    for source, text in zip(encoded.sources.tolist(), written, strict=True):
         texts[source].append(text)
     counts.update({name: number for name, number in encoded.counts.items() if number})
     return texts
