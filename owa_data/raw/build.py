@@ -30,7 +30,7 @@ from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
-from owa_data.store.source import is_outside, is_url, open_listed
+from owa_data.store.source import absolute_path, is_outside, is_url, open_listed
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     keys = [shard_key("index", {}, "", digest) for digest in digests]
     records = [cache.find(key) for key in keys]
     missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
-    tasks = [_FactsTask(found[i].path, digests[i], keys[i], cache.root.absolute()) for i in missing]
+    tasks = [_FactsTask(absolute_path(found[i].path), digests[i], keys[i], cache.root.absolute()) for i in missing]
     with (
         progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance,
         closing(run_tasks(_read_and_remember, tasks, runtime, preload=[__name__])) as results,

@@ -11,8 +11,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from owa_data.errors import OwaDataError, ParamsError
+from owa_data.errors import OwaDataError
 from owa_data.params import RuntimeParams
+from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
 from owa_data.store.lifetime import end_with_parent
 
 Task = TypeVar("Task")
@@ -61,14 +62,15 @@ def run_tasks(
     if runtime.executor == "local" and min(len(tasks), num_local_workers(runtime)) <= 1:
         yield from _run_here(function, tasks)
         return
+    if runtime.executor == "dask":
+        function = OnWorker(function, code_digests())
+    worker_died: tuple[type[BaseException], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
     with _open_executor(runtime, len(tasks), preload) as executor:
         futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
         num_done = 0
         try:
             for future in as_completed(futures):
-                if future.cancelled():
-                    continue
                 try:
                     result = future.result()
                 except (OwaDataError, OSError) as error:
@@ -78,7 +80,7 @@ def run_tasks(
                     continue
                 num_done += 1
                 yield futures[future], result
-        except BrokenProcessPool as error:
+        except worker_died as error:
             raise WorkerDiedError(
                 "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
                 "with fewer workers (runtime.num_workers) if memory is short."
@@ -108,7 +110,7 @@ def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iter
 @contextmanager
 def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str]) -> Iterator[Executor]:
     if runtime.executor == "dask":
-        with _open_dask(runtime) as executor:
+        with open_dask(runtime, num_local_workers(runtime)) as executor:
             yield executor
         return
     # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
@@ -130,14 +132,3 @@ def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
-
-
-@contextmanager
-def _open_dask(runtime: RuntimeParams) -> Iterator[Executor]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ParamsError("runtime.executor", "dask is not installed: pip install 'owa-data[dask]'") from error
-    address = {"address": runtime.dask_scheduler} if runtime.dask_scheduler else {"n_workers": num_local_workers(runtime)}
-    with Client(**address) as client:
-        yield client.get_executor()

@@ -127,6 +127,11 @@ def is_outside(uri: str) -> bool:
     return posixpath.normpath(path).split("/")[0] == ".."
 
 
+def absolute_path(path: str) -> str:
+    """Return a path as workers in other folders find it too; a URL as it is."""
+    return path if is_url(path) else str(Path(path).absolute())
+
+
 @contextmanager
 def open_source(path: str | Path) -> Iterator[ByteSource]:
     """Open a recording for random access; closed when the `with` block ends.

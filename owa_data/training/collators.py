@@ -92,12 +92,13 @@ def create_fsl_collator(fsl_dir: Path | str, processor: Any, *, loss_on: LossOn 
 
 @dataclass(frozen=True)
 class BinnedCollator:
-    """Collator of binned samples: `<images><instruction>\\n` is the prompt, the encoded events and an end token the answer.
+    """Collator of binned samples: images, instruction and a newline are the prompt, the encoded events and an end token the answer.
 
     Attributes:
         image: Image tokens, as an fsl dataset of the same tokenizer has them.
         image_processor: Makes pixels of PIL images.
-        tokenizer: The extended tokenizer, saved beside that dataset.
+        tokenizer: The extended tokenizer, saved beside that dataset, as transformers loads it. The answer ends with its end-of-text token, or
+            where it has none with its pad token.
         max_sequence_length: A longer sample is an error; choose fewer images per bin or a higher `binned.fps`.
         joint: Stands between events: nothing, or a space for the `flat` encoding.
     """
@@ -119,7 +120,8 @@ class BinnedCollator:
             ParamsError: A sample has more ids than `max_sequence_length`.
         """
         prompts = [f"{self.image.text * len(sample['images'])}{sample['instruction']}\n" for sample in samples]
-        answers = [self.joint.join(sample["encoded_events"]) + self.tokenizer.eos_token for sample in samples]
+        end = self.tokenizer.eos_token or self.tokenizer.pad_token
+        answers = [self.joint.join(sample["encoded_events"]) + end for sample in samples]
         prompt_ids, answer_ids = (self.tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, answers))
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
         if longest > self.max_sequence_length:

@@ -51,11 +51,12 @@ def read_image_tokens(fsl_dir: Path | str) -> ImageTokens:
     tokenizer = Tokenizer.from_file(str(path))
     settings, image = facts["tokenizer"]["image"], facts["image"]
     width, height = settings["image_size_px"]
+    tokens = [token for token, _ in image["span"]]
     return ImageTokens(
         family=settings["family"],
         size_px=(width, height),
         text="".join(token * times for token, times in image["span"]),
-        span_ids=tuple(dict.fromkeys(tokenizer.token_to_id(token) for token, _ in image["span"])),
+        span_ids=tuple(dict.fromkeys(id_ for id_ in map(tokenizer.token_to_id, tokens) if id_ is not None)),
         image_token_id=image["image_token_id"],
         num_per_image=sum(times for token, times in image["span"] if token == image["image_token"]),
     )

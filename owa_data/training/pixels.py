@@ -50,12 +50,8 @@ def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
     return stacked
 
 
-LAYOUTS: dict[str, Callable[[Any, SampleImages], Pixels]] = {
-    "plain": flat_pixels,
-    "internvl": flat_pixels,
-    "smolvlm": padded_pixels,
-    "idefics3": padded_pixels,
-}
+FLAT_FAMILIES = ("plain", "internvl")
+PADDED_FAMILIES = ("smolvlm", "idefics3")
 
 
 def pixel_layout(family: str) -> Callable[[Any, SampleImages], Pixels]:
@@ -64,6 +60,9 @@ def pixel_layout(family: str) -> Callable[[Any, SampleImages], Pixels]:
     Raises:
         ParamsError: A family without one.
     """
-    if family not in LAYOUTS:
-        raise ParamsError("tokenizer.image.family", f"{family!r} has no collator. Families with one: {', '.join(LAYOUTS)}")
-    return LAYOUTS[family]
+    if family in FLAT_FAMILIES:
+        return flat_pixels
+    if family in PADDED_FAMILIES:
+        return padded_pixels
+    known = ", ".join(FLAT_FAMILIES + PADDED_FAMILIES)
+    raise ParamsError("tokenizer.image.family", f"{family!r} has no collator. Families with one: {known}")

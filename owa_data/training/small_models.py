@@ -11,6 +11,7 @@ from typing import Any
 
 from owa_data.errors import ParamsError
 from owa_data.training.image_tokens import ImageTokens
+from owa_data.training.pixels import PADDED_FAMILIES
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,19 @@ def create_small_model(
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return (
-            _create_smolvlm(image, text, vision)
-            if image.family in ("smolvlm", "idefics3")
-            else _create_internvl(image, text, vision)
-        )
+        create = _create_smolvlm if image.family in PADDED_FAMILIES else _create_internvl
+        return create(image, text, vision)
+
+
+def create_small_processor(image: ImageTokens) -> Any:
+    """Make the image processor for a model of `create_small_model`: one tile of the dataset's image size per frame. Needs no download."""
+    from transformers import GotOcr2ImageProcessorPil, SmolVLMImageProcessorPil
+
+    width, height = image.size_px
+    if image.family in PADDED_FAMILIES:
+        longest = {"longest_edge": width}
+        return SmolVLMImageProcessorPil(size=longest, max_image_size=longest, do_image_splitting=False)
+    return GotOcr2ImageProcessorPil(size={"height": height, "width": width}, crop_to_patches=False)
 
 
 def _create_internvl(image: ImageTokens, text: dict[str, Any], vision: dict[str, Any]) -> Any:

@@ -31,7 +31,20 @@ CREATE: dict[str, Callable[..., Any]] = {
     "binned": create_binned_dataset_transform,
 }
 # Columns that each transform needs: converting the others to Python objects would cost as much as an image per row.
-NEEDED_COLUMNS = {"fsl": ("input_ids", "attention_mask", "texts", "images", "episode_path", "start_ns", "end_ns", "num_tokens")}
+NEEDED_COLUMNS = {
+    "fsl": (
+        "input_ids",
+        "attention_mask",
+        "texts",
+        "images",
+        "episode_path",
+        "start_ns",
+        "end_ns",
+        "num_tokens",
+        "event_offsets",
+        "event_kinds",
+    )
+}
 
 # Methods of `Dataset` that give another dataset of the same rows.
 _SAME_ROWS = ("select", "shuffle", "filter", "sort", "skip", "take", "shard", "train_test_split")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from owa_data.binned.build import BinnedConversion
 from owa_data.encoding.registry import create_encoder
@@ -44,18 +43,6 @@ def small_tokenizer(family: str) -> TokenizerParams:
     return TokenizerParams(name="small", source="built_in", pad_token="<|endoftext|>", image=image)
 
 
-def small_image_processor(family: str) -> Any:
-    """The image processor that belongs to `small_tokenizer`."""
-    from transformers import GotOcr2ImageProcessorPil, SmolVLMImageProcessorPil
-
-    width, height = IMAGE_SIZE_PX
-    if family == "internvl":
-        return GotOcr2ImageProcessorPil(size={"height": height, "width": width}, crop_to_patches=False)
-    return SmolVLMImageProcessorPil(
-        size={"longest_edge": width}, max_image_size={"longest_edge": width}, do_image_splitting=False
-    )
-
-
 @dataclass(frozen=True)
 class Built:
     """Datasets and where their media lie."""
@@ -86,4 +73,10 @@ def build_small(
     fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
     build_dataset(fsl, plan_build(fsl, inputs, cache), built.fsl, cache, RUNTIME, facts)
+    from owa_data.fsl.extend import extend_tokenizer
+    from owa_data.fsl.families import image_span
+
+    (built.fsl / "tokenizer").mkdir(exist_ok=True)
+    extended = extend_tokenizer(loaded, create_encoder("factorized").vocabulary, image_span(tokenizer.image))
+    extended.tokenizer.save(str(built.fsl / "tokenizer/tokenizer.json"))
     return built

@@ -171,7 +171,7 @@ def test_first_push_then_one_changed_episode(make_repo: Callable[..., Repo], tmp
     clone = Repo(tmp_path / "clone")
     repo.run("git", "clone", "-q", str(repo.root), str(clone.root))
     clone.environment.update(repo.environment, PYTHONPATH=str(clone.root))
-    clone.run("dvc", "pull", "-q")
+    clone.run("dvc", "pull", "-q", "recordings", "raw", "event", "fsl")
     for name in ("a/two.mkv", "b/three.mkv"):  # the toy episodes reference videos that were never there
         (clone.root / "recordings" / name).write_bytes(b"a video")
     assert "sound; fsl" in clone.run("python", "-m", "owa_data.cli.main", "verify", "data/fsl")
