@@ -62,7 +62,7 @@ def actions_of(events: Events, index: int) -> list[Action]:
     actions = [Action("motion", "", (dx, dy))] if dx or dy else []
     _, buttons, pressed_buttons = button_changes(np.array([flags]))
     for button, is_press in zip(buttons.tolist(), pressed_buttons.tolist(), strict=True):
-        actions.append(Action("button", f"{_BUTTON_NAMES[button]} {'down' if is_press else 'up'}"))
+        actions.append(Action("button", f"{_BUTTON_NAMES[button]} button {'down' if is_press else 'up'}"))
     if flags & (WHEEL_FLAG | HORIZONTAL_WHEEL_FLAG):
         name = "wheel" if flags & WHEEL_FLAG else "side wheel"
         actions.append(Action("wheel", f"{name} {int(wheel_delta(np.array([data]))[0]) / WHEEL_UNIT:+g}"))

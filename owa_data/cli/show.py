@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from owa_data.encoding.events import EventKind, Events, read_events
 from owa_data.errors import ParamsError
@@ -96,7 +98,7 @@ def _of_event(folder: Path, dataset: Any, index: int, title: str, max_frames: in
     # Far more rows than frames are drawn; the rest is cut off with them.
     rows = dataset.with_format("arrow")[index : index + 200 * max_frames]
     episode_path = rows["episode_path"][0].as_py()
-    rows = rows.filter(pa.compute.equal(rows["episode_path"], episode_path))
+    rows = rows.filter(pc.equal(rows["episode_path"], episode_path))
     return _Scene(f"{title} and on", episode_path, read_events(rows.select(EVENT_SCHEMA.names)), {})
 
 
@@ -141,8 +143,10 @@ def _steps(scene: _Scene, max_frames: int) -> tuple[list[Step], int]:
     from owa_data.cli.contact_sheet import Step, actions_of
 
     events = scene.events
-    screens = [index for index in range(len(events)) if events.kinds[index] == EventKind.SCREEN]
-    drawn, hidden = screens[:max_frames], screens[max_frames:]
+    screens = np.flatnonzero(events.kinds == EventKind.SCREEN).tolist()
+    # What was done before the first frame takes a place of its own.
+    num_drawn = max_frames - (screens[:1] != [0])
+    drawn, hidden = screens[:num_drawn], screens[num_drawn:]
     stop = hidden[0] if hidden else len(events)
     frames = dict(zip(drawn, _load(scene, drawn), strict=True))
     steps: list[Step] = []

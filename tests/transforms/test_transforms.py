@@ -5,22 +5,15 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 
 import owa_data
-from owa_data.binned.build import BinnedConversion
 from owa_data.encoding.registry import ENCODERS
 from owa_data.errors import MediaError, ParamsError, SchemaError
-from owa_data.event.build import EventConversion
-from owa_data.params import BinnedParams, EventParams, RuntimeParams
 from owa_data.sample.video import read_time_code
-from owa_data.store.incremental import EpisodeInput, build_dataset, plan_build, shard_inputs
-from owa_data.store.shard_cache import ShardCache
-from owa_data.store.source import open_source, sha256_of
 from owa_data.transforms import (
     auto_set_transform,
     create_binned_dataset_transform,
@@ -28,40 +21,11 @@ from owa_data.transforms import (
     create_fsl_dataset_transform,
     load_from_disk,
 )
-from tests.conftest import ROOT, write_toy
-
-LENGTH = 512
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory) -> Path:
-    """Event, binned and fsl datasets of two toy episodes with their videos; `recordings/` beside them."""
-    root = tmp_path_factory.mktemp("built")
-    inputs = []
-    for seed, (episode_path, split) in enumerate([("a/one.mcap", "train"), ("b/two.mcap", "test")]):
-        path = write_toy(root / "recordings", episode_path, seed, video=True)
-        with open_source(path) as source:
-            digest, size = sha256_of(source), source.size_bytes
-        metadata = {"instruction": "Win the duel"} if split == "train" else {}
-        inputs.append(EpisodeInput(episode_path, split, split, metadata, str(path), digest, size))
-    runtime, cache = RuntimeParams(num_workers=1, progress=False), ShardCache(root / "cache")
-    events = EventConversion(EventParams())
-    lineage = build_dataset(events, plan_build(events, inputs, cache), root / "event", cache, runtime, {})
-    bins = BinnedConversion(BinnedParams())
-    build_dataset(bins, plan_build(bins, shard_inputs(lineage, root / "event"), cache), root / "binned", cache, runtime, {})
-    arguments = [f"in_dir={root}/event", f"out_dir={root}/fsl", f"metrics_dir={root}/m", f"plots_dir={root}/p"]
-    subprocess.run(
-        [sys.executable, "-m", "stages.fsl", *arguments, f"max_sequence_length={LENGTH}", "runtime.num_workers=1"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OWA_DATA_SHARD_CACHE": str(root / "cache")},
-        check=True,
-        capture_output=True,
-    )
-    return root
+from tests.conftest import BUILT_SEQUENCE_LENGTH, ROOT
 
 
 @pytest.fixture
-def elsewhere(built, tmp_path, monkeypatch) -> Path:
+def elsewhere(built, tmp_path, monkeypatch):
     """A working directory outside any repository; the environment says where recordings are."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OWA_DATA_RECORDINGS", str(built / "recordings"))
@@ -84,11 +48,11 @@ def test_fsl_rows_hold_tensors_and_the_frames_of_their_references(elsewhere):
     assert len(train) > 3
     for row, plain in zip(train, references, strict=True):
         assert isinstance(row["input_ids"], torch.Tensor)
-        assert row["input_ids"].shape == row["attention_mask"].shape == (LENGTH,)
+        assert row["input_ids"].shape == row["attention_mask"].shape == (BUILT_SEQUENCE_LENGTH,)
         assert row["input_ids"].dtype == torch.int64
         assert row["texts"].count("<image_placeholder>") == len(row["images"])
         assert codes_of(row["images"]) == times_of(plain["images"])
-    assert train[0:3]["input_ids"].shape == (3, LENGTH)
+    assert train[0:3]["input_ids"].shape == (3, BUILT_SEQUENCE_LENGTH)
 
 
 def test_fsl_images_have_the_size_that_the_tokenizer_expects(elsewhere):
