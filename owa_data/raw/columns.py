@@ -89,9 +89,10 @@ def iter_chunks(
             yield OpenChunk(b"", {})
             continue
         try:
-            content = decompress(source, chunk, check_crc=not (is_sound and is_checked))
+            check = not (is_sound and is_checked)
+            content = decompress(source, chunk, check_crc=check)
             spans = _find_messages(
-                source, layout, chunk, content, wanted if indexed else None, is_sound=is_sound, problems=problems
+                source, layout, chunk, content, wanted if indexed else None, is_sound=is_sound, check=check, problems=problems
             )
         except (DamagedChunkError, MalformedRecordError) as error:
             lost = count_indexed(source, chunk.index_offsets)
@@ -115,13 +116,14 @@ def _find_messages(
     wanted: AbstractSet[int] | None,
     *,
     is_sound: bool,
+    check: bool,
     problems: list[Problem],
 ) -> dict[int, MessageSpans]:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
         return spans_by_walk(content, layout.channels)
     try:
-        spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets)
+        spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets, check=check)
         if is_sound or is_covered(content, spans, layout.channels):
             return spans
         cause = "its message indexes do not name every message"

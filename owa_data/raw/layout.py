@@ -79,7 +79,9 @@ def read_layout(source: ByteSource) -> Layout:
         is_whole = _ends_well(source)
     except MalformedRecordError as error:
         cause, is_whole = f"the summary cannot be used ({error}): the records were read one by one", False
-    layout = Layout(header, problems=list(problems))
+        layout.claimed_counts = {}
+    # A summary that does not say where the messages are can still say how many there should be.
+    layout = Layout(header, problems=list(problems), claimed_counts=layout.claimed_counts)
     _walk_file(source, layout, data_start)
     if layout.problems or not is_whole:
         layout.problems.insert(0, Problem(source.size_bytes, cause))

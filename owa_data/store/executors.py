@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import RuntimeParams
+from owa_data.store.lifetime import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,8 +43,10 @@ def num_local_workers(runtime: RuntimeParams) -> int:
 
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], runtime: RuntimeParams, *, preload: Sequence[str] = ()
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Run a function over tasks, the first ones first, and yield (index, result) as they finish.
+
+    Close the generator (`contextlib.closing`) where it may not be read to its end: workers that still run are then killed.
 
     Args:
         function: Picklable, without state.
@@ -112,13 +115,21 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     num_workers = min(num_local_workers(runtime), num_tasks)
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt) as executor:
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
+    try:
         yield executor
+    except BaseException:  # Ctrl-C among others: what still runs is not wanted, and waiting for it could take minutes
+        for process in list((executor._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 @contextmanager
