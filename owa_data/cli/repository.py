@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import yaml
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams, validate_params
 from owa_data.store.shard_cache import ENVIRONMENT, ShardCache, default_cache_root
+from owa_data.store.sources import source_digest
 
 PARAMS_FILE = Path("params.yaml")
+CODE_FILE = Path("code.yaml")
 
 
 def read_params() -> dict[str, Any]:
@@ -32,6 +35,27 @@ def read_params() -> dict[str, Any]:
 def read_raw_params() -> RawParams:
     """Return the validated section `raw`."""
     return validate_params(RawParams, read_params().get("raw", {}), "raw")
+
+
+def code_of(stage: str) -> str:
+    """Return what stands for the installed code of a stage: version and digest of the sources that shape its bytes."""
+    return f"{version('owa-data')} {source_digest('index' if stage == 'raw' else stage)[:16]}"
+
+
+def check_code(stage: str) -> None:
+    """Check that `code.yaml`, where there is one, names the installed code, so that `dvc.lock` never claims another.
+
+    Raises:
+        ParamsError: The package was upgraded since `code.yaml` was written.
+    """
+    if not CODE_FILE.is_file():
+        return
+    listed = (yaml.safe_load(CODE_FILE.read_text()) or {}).get(stage)
+    if listed != code_of(stage):
+        raise ParamsError(
+            f"{CODE_FILE}: {stage}",
+            f"is {listed}, but installed is {code_of(stage)}. Run `owa-data init --update`, then `dvc repro`",
+        )
 
 
 def find_shard_cache() -> ShardCache:

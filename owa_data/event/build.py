@@ -57,7 +57,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[Episo
             episode.sha256,
             episode.size_bytes,
             episode.is_sound,
-            episode.is_checked,
+            is_checked=episode.is_checked,
             start_ns=episode.start_ns,
         )
         for episode in episodes

@@ -31,6 +31,7 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 ROWS_PER_BATCH = 4096
+INVALID = "invalid_payload"  # why a message was dropped: not JSON of its type
 KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
 
 
@@ -133,6 +134,11 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             inside, interval_index = inside[:0], interval_index[:0]
         whole = len(inside) == len(columns)
         payloads = columns.payloads if whole else columns.payloads.take(pa.array(inside))
+        is_text = messages.is_utf8(payloads)
+        if not is_text.all():
+            # JSON parsers do not look into strings that they skip, but a row must be text as a whole.
+            dropped[INVALID] = int(len(is_text) - is_text.sum())
+            inside, interval_index, payloads = inside[is_text], interval_index[is_text], payloads.filter(pa.array(is_text))
         messages_in = _Inside(columns.times_ns[inside], interval_index, payloads, selected)
         resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
         for reason, number in resampled.dropped.items():
@@ -168,7 +174,7 @@ def _resample(
         can_drop = np.ones(int(valid.sum()), np.bool_)
     sound = _only(inside, valid)
     resampled = _thin(topic, sound, can_drop)
-    return _finish(resampled, _text(sound.payloads.take(pa.array(resampled.sources))), valid)
+    return _finish(resampled, _text(sound.payloads.take(pa.array(resampled.sources))), (INVALID, valid))
 
 
 def _check_kind(name: str, topic: TopicParams, message_type: str) -> None:
@@ -215,8 +221,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
     if is_new.any():
         new = messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
         texts = _replace(texts, is_new, new)
-    resampled = _with_reason(resampled, "no_previous_position", int(len(says) - says.sum()))
-    return _finish(resampled, texts, _chain(valid, says))
+    return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))
 
 
 def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
@@ -224,7 +229,7 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
     sound = _only(inside, valid)
     if topic.resample != "repeat_held_keys":
         # Keys are never thinned out: a rate limits motion and frames alone.
-        return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), valid)
+        return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), (INVALID, valid))
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
     texts = _text(sound.payloads.take(pa.array(resampled.sources)))
@@ -232,7 +237,7 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
         sources = resampled.sources[resampled.is_added]
         new = messages.write_keyboard(vk[sources], pressed[sources], resampled.times_ns[resampled.is_added])
         texts = _replace(texts, resampled.is_added, new)
-    return _finish(resampled, texts, valid)
+    return _finish(resampled, texts, (INVALID, valid))
 
 
 def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
@@ -241,14 +246,13 @@ def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
     chosen = inside.payloads.take(pa.array(resampled.sources))
     payloads, valid = messages.normalize_screens(chosen, recorded_type)
-    valid &= messages.is_utf8(chosen)
     if valid.all():
-        return _finish(resampled, _text(payloads), np.ones(len(inside.times_ns), np.bool_))
-    usable = messages.normalize_screens(inside.payloads, recorded_type)[1] & messages.is_utf8(inside.payloads)
+        return _finish(resampled, _text(payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
+    usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
     payloads, _ = messages.normalize_screens(sound.payloads.take(pa.array(resampled.sources)), recorded_type)
-    return _finish(resampled, _text(payloads), usable)
+    return _finish(resampled, _text(payloads), (INVALID, usable))
 
 
 def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
@@ -267,23 +271,23 @@ def _only(inside: _Inside, mask: Bools) -> _Inside:
     return _Inside(inside.times_ns[mask], inside.interval_index[mask], payloads, inside.intervals)
 
 
-def _finish(resampled: Resampled, texts: pa.LargeStringArray, valid: Bools) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
-    counted = _with_reason(
-        resampled, "invalid_payload", int(len(valid) - valid.sum()) - resampled.dropped.get("no_previous_position", 0)
-    )
-    return counted, texts, np.flatnonzero(valid)[resampled.sources]
+def _finish(
+    resampled: Resampled, texts: pa.LargeStringArray, *filters: tuple[str, Bools]
+) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+    """Count what was filtered out before resampling, and name each row's message among all that came in.
 
-
-def _with_reason(resampled: Resampled, reason: str, number: int) -> Resampled:
-    dropped = {**resampled.dropped, reason: number}
-    return Resampled(resampled.sources, resampled.times_ns, resampled.is_added, dropped, resampled.altered)
-
-
-def _chain(outer: Bools, inner: Bools) -> Bools:
-    """Mask over the outer set of what passes both, where `inner` is over the rows that `outer` lets through."""
-    both = outer.copy()
-    both[np.flatnonzero(outer)] = inner
-    return both
+    Args:
+        resampled: Rows of the messages that passed all filters.
+        texts: Their payloads.
+        *filters: Reason and mask of each filter in turn; a mask is over what the one before let through.
+    """
+    dropped = dict(resampled.dropped)
+    passed = np.arange(len(filters[0][1]))
+    for reason, mask in filters:
+        dropped[reason] = int(len(mask) - mask.sum())
+        passed = passed[mask]
+    counted = Resampled(resampled.sources, resampled.times_ns, resampled.is_added, dropped, resampled.altered)
+    return counted, texts, passed[resampled.sources]
 
 
 def _text(payloads: pa.Array) -> pa.LargeStringArray:

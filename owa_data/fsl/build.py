@@ -89,7 +89,7 @@ def fsl_inputs(events: Lineage, event_dir: Path, params: FslParams) -> list[Epis
     inputs = shard_inputs(events, event_dir)
     if not params.encoder_options.timestamps:
         return inputs
-    # The rows then depend on when the recording began, which the event shard need not tell.
+    # Texts with times depend on when the recording began.
     return [replace(episode, key_extra={"start_ns": episode.start_ns}) for episode in inputs]
 
 

@@ -22,26 +22,30 @@ from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
 
-_UNZSTD = zstandard.ZstdDecompressor()
+MAX_CHUNK_BYTES = 1 << 30
+"""Chunks that claim to unfold to more are refused: recorders write some MiB, and a bomb of 40 KB unfolds to more than this."""
+
+# Bytes that one byte of data can unfold to: zstd's densest block has 4 bytes for 128 KiB, lz4 adds 255 per byte.
+_MAX_GROWTH = {"zstd": 32768, "lz4": 255}
 _UNZSTD_KNOWN = pa.Codec("zstd")  # into Arrow's own memory, which it keeps: a quarter faster, but the size must be known
 _PREFIX_BYTES = records.RECORD_HEAD_BYTES + records.MESSAGE_HEAD_BYTES
 
 
 class DamagedChunkError(ValueError):
-    """A chunk that cannot be used as a whole. `num_messages` is what its indexes claim, -1 if they claim nothing."""
+    """A chunk that cannot be used as a whole."""
 
-    def __init__(self, chunk: Chunk, problem: str, num_messages: int = -1) -> None:
+    def __init__(self, chunk: Chunk, problem: str) -> None:
         super().__init__(problem)
         self.chunk = chunk
         self.problem = problem
-        self.num_messages = num_messages
 
 
 @dataclass(frozen=True, slots=True)
 class MessageSpans:
     """Messages of one channel in one chunk, ascending by place.
 
-    `starts` and `ends` are byte positions of the payloads within the chunk's records, `times_ns` the log times; all int64 (n,).
+    `starts` and `ends` are byte positions of the payloads within the chunk's records, `times_ns` the log times; all int64 (n,). A log time of
+    2**63 or more comes out negative.
     """
 
     starts: Int64s
@@ -73,25 +77,32 @@ def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | 
 def _unfold(data: records.Buffer, chunk: Chunk) -> bytes | memoryview:
     if not chunk.compression:
         return data
-    if chunk.compression == "zstd":
-        if zstandard.frame_content_size(data) == chunk.uncompressed_bytes:
-            return memoryview(_UNZSTD_KNOWN.decompress(pa.py_buffer(data), chunk.uncompressed_bytes))
-        # A frame that does not name its size, or another one: unfold at most one byte more than claimed.
-        return _UNZSTD.stream_reader(data).read(min(chunk.uncompressed_bytes, _bound(data)) + 1)
+    if chunk.compression not in _MAX_GROWTH:
+        raise DamagedChunkError(chunk, f"unknown compression {chunk.compression!r}")
+    # Sizes are claims: nothing is allocated before they are held against what the data can unfold to.
+    if chunk.uncompressed_bytes > min(len(data) * _MAX_GROWTH[chunk.compression] + 65536, MAX_CHUNK_BYTES):
+        problem = f"{len(data)} bytes of {chunk.compression} data claim to unfold to {chunk.uncompressed_bytes}; at most {MAX_CHUNK_BYTES} are read"
+        raise DamagedChunkError(chunk, problem)
+    limit = chunk.uncompressed_bytes
     if chunk.compression == "lz4":
-        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(bytes(data), max_length=chunk.uncompressed_bytes + 1))
-    raise DamagedChunkError(chunk, f"unknown compression {chunk.compression!r}")
-
-
-def _bound(data: records.Buffer) -> int:
-    # zstd's densest block: 4 bytes for 128 KiB.
-    return len(data) * 32768 + 65536
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(bytes(data), max_length=limit + 1))
+    if zstandard.frame_content_size(data) == limit:
+        return memoryview(_UNZSTD_KNOWN.decompress(pa.py_buffer(data), limit))
+    # A frame that does not name its size, names another, or is one of several: unfold at most one byte more than claimed.
+    return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read(limit + 1)
 
 
 def spans_by_index(
-    source: ByteSource, chunk: Chunk, content: bytes | memoryview, channel_ids: Iterable[int]
+    source: ByteSource, chunk: Chunk, content: bytes | memoryview, channel_ids: Iterable[int], *, check: bool = True
 ) -> dict[int, MessageSpans]:
     """Find the messages of some channels through the chunk's message indexes: a few array operations for all channels together.
+
+    Args:
+        source: The recording.
+        chunk: The chunk.
+        content: Its records.
+        channel_ids: Channels wanted; those without messages are absent from the result.
+        check: Hold the indexes against the records. False only where that was done before, on the same bytes.
 
     Raises:
         MalformedRecordError: An index that does not fit the records. `spans_by_walk` finds the messages all the same.
@@ -101,23 +112,24 @@ def spans_by_index(
     if not sum(map(len, tables)):
         return {}
     times_ns, offsets = np.ascontiguousarray(np.concatenate(tables).T)
-    channels = np.repeat(np.array(indexed, np.uint64), [len(table) for table in tables])
-    if offsets.min() < 0 or offsets.max() + _PREFIX_BYTES > len(content):
+    if offsets.min() < 0 or offsets.max() > len(content) - _PREFIX_BYTES:
         raise MalformedRecordError("a message index points outside its chunk")
     # A word at every byte position, aligned or not, without a copy.
     words = np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
     # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64.
     heads = words[offsets]
-    lengths = (heads >> 8).view(np.int64)  # the upper byte stands in the next word
-    sound = (
-        np.all(heads & 0xFF == records.MESSAGE)
-        and np.all(words[offsets + 8] & 0xFFFFFF == channels << 8)
-        and np.array_equal(words[offsets + 15].view(np.int64), times_ns)
-        and lengths.min() >= records.MESSAGE_HEAD_BYTES
-        and lengths.max() <= len(content)
-    )
-    if not sound:
-        raise MalformedRecordError("a message index does not fit its chunk")
+    lengths = (heads >> 8).view(np.int64)  # the highest byte stands in the next word
+    if check:
+        channels = np.repeat(np.array(indexed, np.uint64), [len(table) for table in tables])
+        sound = (
+            np.all(heads & 0xFF == records.MESSAGE)
+            and np.all(words[offsets + 8] & 0xFFFFFF == channels << 8)
+            and np.array_equal(words[offsets + 15].view(np.int64), times_ns)
+            and lengths.min() >= records.MESSAGE_HEAD_BYTES
+            and lengths.max() <= len(content)
+        )
+        if not sound:
+            raise MalformedRecordError("a message index does not fit its chunk")
     starts = offsets + _PREFIX_BYTES
     ends = offsets + records.RECORD_HEAD_BYTES + lengths
     spans = {}
@@ -130,7 +142,7 @@ def spans_by_index(
         if np.any(part.starts[1:] <= part.starts[:-1]):
             order = np.argsort(part.starts, kind="stable")
             part = MessageSpans(part.starts[order], part.ends[order], part.times_ns[order])
-        if part.ends[-1] > len(content) or np.any(part.ends[:-1] > part.starts[1:] - _PREFIX_BYTES):
+        if check and (part.ends[-1] > len(content) or np.any(part.ends[:-1] > part.starts[1:] - _PREFIX_BYTES)):
             raise MalformedRecordError(f"messages of channel {channel_id} overlap by their index")
         spans[channel_id] = part
     return spans
@@ -149,10 +161,13 @@ def _read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int
     return np.frombuffer(entries, "<i8").reshape(-1, 2)
 
 
-def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans]) -> bool:
-    """Whether every message record of a chunk is among `spans` of all its channels: what lies between must be other records."""
+def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], channels: dict[int, Channel]) -> bool:
+    """Whether every message record of a chunk is among `spans` of all its channels: what lies between must be other records.
+
+    Channels declared there are put into `channels`.
+    """
     if not spans:
-        return not any(True for _ in _iter_messages(content, {}, 0, len(content)))
+        return not any(True for _ in _iter_messages(content, channels, 0, len(content)))
     starts = np.concatenate([part.starts for part in spans.values()]) - _PREFIX_BYTES
     ends = np.concatenate([part.ends for part in spans.values()])
     order = np.argsort(starts, kind="stable")
@@ -162,13 +177,13 @@ def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans]) -> b
         return False
     for index in np.flatnonzero(gap_ends > gap_starts):
         gap = int(gap_starts[index]), int(gap_ends[index])
-        if any(True for _ in _iter_messages(content, {}, *gap)):
+        if any(True for _ in _iter_messages(content, channels, *gap)):
             return False
     return True
 
 
 def spans_by_walk(content: bytes | memoryview, channels: dict[int, Channel]) -> dict[int, MessageSpans]:
-    """Find all messages of a chunk by walking its records, at about 1 M records/s; adds channels met on the way to `channels`.
+    """Find all messages of a chunk by walking its records, at about 1 M records/s; puts channels met on the way into `channels`.
 
     Raises:
         MalformedRecordError: A record reaches past the end of the chunk.
@@ -198,14 +213,12 @@ def _iter_messages(
             if end - start < records.MESSAGE_HEAD_BYTES:
                 raise MalformedRecordError(f"message at {position} of the chunk is too short")
             channel_id = content[start] | content[start + 1] << 8
-            time_ns = from_bytes(content[start + 6 : start + 14], "little")
-            if time_ns >> 63:
-                raise MalformedRecordError(f"message at {position} of the chunk has log time {time_ns}, over int64")
+            time_ns = from_bytes(content[start + 6 : start + 14], "little", signed=True)
             yield channel_id, start + records.MESSAGE_HEAD_BYTES, end, time_ns
         elif opcode == records.SCHEMA:
             schema_id, name = records.parse_schema_name(content[start:end])
             schema_names[schema_id] = name
         elif opcode == records.CHANNEL:
             channel = records.parse_channel(content[start:end], schema_names)
-            channels.setdefault(channel.channel_id, channel)
+            channels[channel.channel_id] = channel
         position = end

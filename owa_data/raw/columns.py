@@ -22,8 +22,8 @@ from owa_data.raw.chunks import (
     spans_by_index,
     spans_by_walk,
 )
-from owa_data.raw.layout import Layout, Problem
-from owa_data.raw.records import Channel, MalformedRecordError
+from owa_data.raw.layout import Layout, Problem, count_indexed
+from owa_data.raw.records import Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 # A message's place in its file, as one number that sorts: chunk number above, byte position in the chunk below.
@@ -89,32 +89,64 @@ def iter_chunks(
             yield OpenChunk(b"", {})
             continue
         try:
-            content = decompress(source, chunk, check_crc=not (is_sound and is_checked))
-            spans = None
-            if indexed:
-                try:
-                    spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets)
-                    if not is_sound and not is_covered(content, spans):
-                        spans = None
-                except MalformedRecordError:
-                    spans = None  # the records themselves are the truth; the walk below reads them
-            if spans is None:
-                spans = spans_by_walk(content, layout.channels)
-        except DamagedChunkError as error:
-            problems.append(Problem(chunk.data_offset, f"chunk: {error.problem}", chunk.data_bytes, -1))
+            check = not (is_sound and is_checked)
+            content = decompress(source, chunk, check_crc=check)
+            spans = _find_messages(
+                source, layout, chunk, content, wanted if indexed else None, is_sound=is_sound, check=check, problems=problems
+            )
+        except (DamagedChunkError, MalformedRecordError) as error:
+            lost = count_indexed(source, chunk.index_offsets)
+            problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
             yield OpenChunk(b"", {})
             continue
-        except MalformedRecordError as error:
-            problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, -1))
-            yield OpenChunk(b"", {})
-            continue
-        unknown = set(spans) - set(layout.channels)
-        if unknown:
+        if unknown := set(spans) - set(layout.channels):
             lost = sum(len(spans[i].times_ns) for i in unknown)
             problems.append(
                 Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
             )
-        yield OpenChunk(content, {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])})
+        found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
+        yield OpenChunk(content, found if is_sound else _with_times(chunk, found, problems))
+
+
+def _find_messages(
+    source: ByteSource,
+    layout: Layout,
+    chunk: Chunk,
+    content: bytes | memoryview,
+    wanted: AbstractSet[int] | None,
+    *,
+    is_sound: bool,
+    check: bool,
+    problems: list[Problem],
+) -> dict[int, MessageSpans]:
+    """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
+    if wanted is None:
+        return spans_by_walk(content, layout.channels)
+    try:
+        spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets, check=check)
+        if is_sound or is_covered(content, spans, layout.channels):
+            return spans
+        cause = "its message indexes do not name every message"
+    except MalformedRecordError as error:
+        cause = str(error)
+    # The records themselves are the truth. It is noted, so that later readers do not take the indexes' word.
+    spans = spans_by_walk(content, layout.channels)
+    problems.append(Problem(chunk.data_offset, f"chunk: {cause}; its records were read one by one"))
+    return spans
+
+
+def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Problem]) -> dict[int, MessageSpans]:
+    """Leave out messages whose log time does not fit int64."""
+    num_lost = sum(int(np.count_nonzero(part.times_ns < 0)) for part in spans.values())
+    if not num_lost:
+        return spans
+    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**63 ns or more", 0, num_lost))
+    timed = {}
+    for channel_id, part in spans.items():
+        fits = part.times_ns >= 0
+        if fits.any():
+            timed[channel_id] = MessageSpans(part.starts[fits], part.ends[fits], part.times_ns[fits])
+    return timed
 
 
 def read_columns(

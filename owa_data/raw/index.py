@@ -78,9 +78,10 @@ def read_facts(source: ByteSource) -> RecordingFacts:
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
                 screens.append(take_payloads(chunk.content, spans))
-    missing = sum(layout.claimed_counts.values()) - sum(counts.values())
-    if layout.claimed_counts and missing > 0 and not problems:
-        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than there are", 0, missing))
+    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
+    missing = sum(layout.claimed_counts.values()) - known
+    if missing > 0:
+        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -104,7 +105,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         NotMcapError: It is no MCAP file.
     """
     layout = read_layout(source)
-    if layout.problems or not layout.claimed_counts:
+    if layout.problems or not layout.claimed_counts or not all(chunk.index_offsets for chunk in layout.chunks):
         return read_facts(source)
     start_ns, end_ns = layout.claimed_bounds_ns
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}

@@ -7,13 +7,13 @@ shape or two, and what holds for one payload of a shape (valid JSON, keys, types
 
     {"last_x":12,"last_y":-7,"timestamp":1750000000012345678}   ->   {"last_x":  ,"last_y":  ,"timestamp":  }
 
-All payloads are walked side by side: at each step the literal bytes are compared, eight at a time, and the integer after them is read by word
-arithmetic. A payload that differs in one byte, or has an integer in any other than its plain form, is not matched; it is for a JSON parser then.
+All payloads are walked side by side: at each step the literal bytes are compared, and the integer after them is read by word arithmetic. A payload that differs in one byte, or has an integer in any other than its plain form, is not matched; it is for a JSON parser then.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,11 @@ import pyarrow as pa
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
+Octets = npt.NDArray[np.uint8]
 
 WORD_BYTES = 8
-MAX_VALUE_DIGITS = 8  # of an integer that is wanted as a value: what one word holds
-MAX_DIGITS = 19  # of any other; up to 8,999,999,999,999,999,999, so that it fits int64
-ROWS_PER_BLOCK = 8192  # so that the columns of a block stay in the processor's cache
+MAX_DIGITS = 19  # up to 8,999,999,999,999,999,999, so that it fits int64
+ROWS_PER_BLOCK = 1 << 15  # bounds the memory of what is computed on the way
 
 _TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
@@ -92,6 +92,30 @@ def shape_of(payload: bytes) -> Shape | None:
     return Shape((*literals, payload[literal_start:]), tuple(keys))
 
 
+def fixed_shape(payloads: Sequence[bytes]) -> Shape | None:
+    """Return the shape of the first payload, in which integers that are the same in all given payloads of that shape count as literals.
+
+    A sample of a few payloads suffices. It makes matching faster: what seldom changes is compared, not parsed.
+
+    Example:
+        >>> fixed_shape([b'{"dx":1,"flags":0}', b'{"dx":2,"flags":0}']).literals
+        (b'{"dx":', b',"flags":0}')
+    """
+    shape = shape_of(payloads[0])
+    if shape is None:
+        return None
+    pattern = re.compile(rb"(-?\d+)".join(map(re.escape, shape.literals)))
+    values = [match.groups() for match in map(pattern.fullmatch, payloads) if match]
+    literals, keys = [shape.literals[0]], []
+    for key, literal, column in zip(shape.keys, shape.literals[1:], zip(*values, strict=True), strict=True):
+        if len(values) > 1 and len(set(column)) == 1:
+            literals[-1] += column[0] + literal
+        else:
+            keys.append(key)
+            literals.append(literal)
+    return Shape(tuple(literals), tuple(keys))
+
+
 def match_shape(payloads: pa.LargeBinaryArray, rows: Int64s, shape: Shape, names: tuple[bytes, ...]) -> tuple[Int64s, Int64s]:
     """Find the payloads of a shape and read some of their integers.
 
@@ -103,7 +127,7 @@ def match_shape(payloads: pa.LargeBinaryArray, rows: Int64s, shape: Shape, names
 
     Returns:
         Those of `rows` that have the shape, int64 (m,), and the wanted integers, int64 (m, len(names)), all within +-99,999,999. Payloads that
-        have the shape can be missing, never the other way round: wanted integers of more digits, others beyond int64, `-0`,
+        have the shape can be missing, never the other way round: wanted integers of more than 8 characters, others beyond int64, `-0`,
         and the last payloads of the array.
     """
     offsets = np.frombuffer(payloads.buffers()[1], np.int64)[payloads.offset : payloads.offset + len(payloads) + 1]
@@ -113,21 +137,22 @@ def match_shape(payloads: pa.LargeBinaryArray, rows: Int64s, shape: Shape, names
     rows = rows[: np.searchsorted(offsets[rows] + shape.max_bytes, num_bytes, side="right")]
     if not len(rows):
         return rows, np.empty((0, len(names)), np.int64)
-    words = np.ndarray((num_bytes - WORD_BYTES + 1,), "<u8", data, strides=(1,))
+    octets = np.frombuffer(data, np.uint8)
     columns = [shape.keys.index(name) for name in names]
     parts = [
-        _match_block(words, offsets, rows[first : first + ROWS_PER_BLOCK], shape, columns)
+        _match_block(octets, offsets, rows[first : first + ROWS_PER_BLOCK], shape, columns)
         for first in range(0, len(rows), ROWS_PER_BLOCK)
     ]
     return np.concatenate([found for found, _ in parts]), np.concatenate([values for _, values in parts])
 
 
-def _match_block(words: UInt64s, offsets: Int64s, rows: Int64s, shape: Shape, columns: list[int]) -> tuple[Int64s, Int64s]:
+def _match_block(octets: Octets, offsets: Int64s, rows: Int64s, shape: Shape, columns: list[int]) -> tuple[Int64s, Int64s]:
+    words = np.ndarray((len(octets) - WORD_BYTES + 1,), "<u8", octets, strides=(1,))
     cursor = offsets[rows]
     matches = np.ones(len(rows), np.bool_)
     values = np.zeros((len(columns), len(rows)), np.int64)
     for number, literal in enumerate(shape.literals):
-        _match_literal(words, cursor, literal, matches)
+        _match_literal(octets, cursor, literal, matches)
         cursor += len(literal)
         if number == len(shape.keys):
             break
@@ -140,23 +165,20 @@ def _match_block(words: UInt64s, offsets: Int64s, rows: Int64s, shape: Shape, co
     return rows[found], values[:, found].T
 
 
-def _match_literal(words: UInt64s, cursor: Int64s, literal: bytes, matches: npt.NDArray[np.bool_]) -> None:
+def _match_literal(octets: Octets, cursor: Int64s, literal: bytes, matches: npt.NDArray[np.bool_]) -> None:
     """Clear `matches` where the bytes at `cursor` are not `literal`."""
-    for first in range(0, len(literal), WORD_BYTES):
-        part = literal[first : first + WORD_BYTES]
-        found = words[cursor + first]
-        if len(part) < WORD_BYTES:
-            found &= _word(b"\xff" * len(part))
-        matches &= found == _word(part)
+    # Every stretch of this length, wherever it begins, as one element; without a copy.
+    stretches = np.ndarray((len(octets) - len(literal) + 1,), f"V{len(literal)}", octets, strides=(1,))
+    matches &= stretches[cursor] == np.void(literal)
 
 
 def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, npt.NDArray[np.bool_]]:
-    """Pass over a minus at `cursor`; return the word after it, and where there was one."""
+    """Pass over a minus at `cursor`; return the word after it, its last byte cleared, and where there was one."""
     found = words[cursor]
     is_negative = found & _LOW_BYTE == _MINUS
     if is_negative.any():
         cursor += is_negative
-        found = words[cursor]
+        found >>= is_negative.astype(np.uint64) << _THREE
     return found, is_negative
 
 
@@ -170,7 +192,7 @@ def _num_digits(found: UInt64s) -> UInt64s:
 
 
 def _read_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]) -> Int64s:
-    """Read an integer of at most 8 digits and pass over it; clear `matches` where there is none in its plain form."""
+    """Read an integer of at most 8 characters and pass over it; clear `matches` where there is none in its plain form."""
     found, is_negative = _take_sign(words, cursor)
     num_digits = _num_digits(found)
     starts_with_zero = found & _LOW_BYTE == _ZERO
@@ -191,11 +213,14 @@ def _pass_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]
     starts_with_zero = first & _LOW_BYTE == _ZERO
     matches &= (num_digits > 0) & ~(starts_with_zero & ((num_digits > _ONE) | is_negative))
     total = num_digits.view(np.int64).copy()
+    # A word holds 8 digits, the first one 7 where a minus was shifted out.
+    full = _EIGHT - is_negative
     for _ in range(2):
-        is_whole = num_digits == _EIGHT
-        if not is_whole.any():
+        goes_on = num_digits == full
+        if not goes_on.any():
             break
-        num_digits = np.where(is_whole, _num_digits(words[cursor + total]), 0).astype(np.uint64)
+        num_digits = np.where(goes_on, _num_digits(words[cursor + total]), np.uint64(0))
+        full = np.full_like(full, _EIGHT)
         total += num_digits.view(np.int64)
     matches &= (total < MAX_DIGITS) | ((total == MAX_DIGITS) & (first & _LOW_BYTE < _NINE))
     cursor += total

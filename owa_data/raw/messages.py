@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owa_data.raw.integers import match_shape, shape_of
+from owa_data.raw.integers import fixed_shape, match_shape
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -117,11 +117,15 @@ class _NewScreen(msgspec.Struct, gc=False):
     media_ref: MediaReference
 
 
-_MAX_SHAPES = 4  # of one topic: press and release; moves as recorded and as written by `write_raw_mouse`
+_MAX_SHAPES = 6  # of one topic: presses and releases; moves, clicks and wheel, as recorded and as written by `write_raw_mouse`
 _MIN_ALIKE = 32  # for fewer payloads a parser is as fast
+_NUM_SAMPLES = 8
 
 _NO_BYTES = pa.scalar(b"", pa.large_binary())
 _NEWLINE = pa.scalar(b"\n", pa.large_binary())
+
+# JSON nested a thousand deep ends in RecursionError.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 S = TypeVar("S")
 
@@ -150,7 +154,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     if joined.count(b"\n") == num_payloads:
         try:
             rows = decoder.decode_lines(joined)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             rows = []
         if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
             return rows, np.ones(num_payloads, np.bool_)
@@ -159,7 +163,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     for index, payload in enumerate(payloads.to_pylist()):
         try:
             rows.append(decoder.decode(payload))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             continue
         valid[index] = True
     return rows, valid
@@ -219,16 +223,18 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
     for _ in range(_MAX_SHAPES):
         if len(rest) < _MIN_ALIKE:
             break
-        payload = payloads[int(rest[0])].as_py()
-        shape = shape_of(payload)
-        keys = [name for name in names if shape and name.encode() in shape.keys]
+        samples = rest[:: len(rest) // _NUM_SAMPLES]
+        shape = fixed_shape(payloads.take(pa.array(samples)).to_pylist())
         if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
             break
         try:
-            message = msgspec.json.decode(payload, type=form)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            message = msgspec.json.decode(payloads[int(rest[0])].as_py(), type=form)
+        except _UNDECODABLE:
             break
+        keys = [name for name in names if name.encode() in shape.keys]
         rows, values = match_shape(payloads, rest, shape, tuple(key.encode() for key in keys))
+        if not len(rows):
+            break
         groups.append(_Alike(rows, message, dict(zip(keys, values.T, strict=True))))
         rest = np.setdiff1d(rest, rows, assume_unique=True)
     return groups, rest

@@ -126,8 +126,23 @@ def parse_channel(content: Buffer, schema_names: dict[int, str]) -> Channel:
     return Channel(channel_id, topic, message_encoding, schema_names.get(schema_id, ""))
 
 
-def parse_chunk_index(content: Buffer) -> tuple[int, int, dict[int, int]]:
-    """Return file offset and length of a chunk record, and the offsets of its message indexes by channel id."""
+@dataclass(frozen=True, slots=True)
+class ChunkIndex:
+    """Where a chunk record lies (`offset`, `num_bytes` with its head), its message indexes by channel id, and how long these are together."""
+
+    offset: int
+    num_bytes: int
+    index_offsets: dict[int, int]
+    message_index_bytes: int
+
+    @property
+    def end(self) -> int:
+        """File offset after the chunk and its message indexes."""
+        return self.offset + self.num_bytes + self.message_index_bytes
+
+
+def parse_chunk_index(content: Buffer) -> ChunkIndex:
+    """Parse the content of a chunk index record."""
     cursor = Cursor(content)
     cursor.take(16)  # message start and end time
     chunk_offset, chunk_bytes = cursor.unsigned(8), cursor.unsigned(8)
@@ -136,7 +151,7 @@ def parse_chunk_index(content: Buffer) -> tuple[int, int, dict[int, int]]:
     while entries.offset < len(entries.content):
         channel_id = entries.unsigned(2)
         index_offsets[channel_id] = entries.unsigned(8)
-    return chunk_offset, chunk_bytes, index_offsets
+    return ChunkIndex(chunk_offset, chunk_bytes, index_offsets, cursor.unsigned(8))
 
 
 def parse_statistics(content: Buffer) -> dict[int, int]:
@@ -177,3 +192,36 @@ def parse_chunk(record_offset: int, record_bytes: int, head: Buffer, index_offse
     return Chunk(
         record_offset + RECORD_HEAD_BYTES + cursor.offset, data_bytes, compression, uncompressed_bytes, crc, index_offsets
     )
+
+
+def has_exact_length(opcode: int, content: Buffer) -> bool:
+    """Whether the fields of a record fill its content exactly: a strong sign that its length is right. False where the record says nothing of it."""
+    cursor = Cursor(content)
+    try:
+        if opcode == MESSAGE_INDEX:
+            cursor.take(2)
+            cursor.skip_string()
+        elif opcode == SCHEMA:
+            cursor.take(2)
+            for _ in range(3):
+                cursor.skip_string()
+        elif opcode == CHANNEL:
+            cursor.take(4)
+            for _ in range(3):
+                cursor.skip_string()
+        elif opcode == ATTACHMENT:
+            cursor.take(16)
+            cursor.skip_string()
+            cursor.skip_string()
+            cursor.take(cursor.unsigned(8))
+            cursor.take(4)
+        elif opcode == METADATA:
+            cursor.skip_string()
+            cursor.skip_string()
+        elif opcode == DATA_END:
+            cursor.take(4)
+        else:
+            return False
+    except MalformedRecordError:
+        return False
+    return cursor.offset == len(content)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from owa_data.errors import OwaDataError, ParamsError
+from owa_data.errors import OwaDataError
 from owa_data.params import RuntimeParams
+from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
+from owa_data.store.lifetime import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -42,8 +44,10 @@ def num_local_workers(runtime: RuntimeParams) -> int:
 
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], runtime: RuntimeParams, *, preload: Sequence[str] = ()
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Run a function over tasks, the first ones first, and yield (index, result) as they finish.
+
+    Close the generator (`contextlib.closing`) where it may not be read to its end: workers that still run are then killed.
 
     Args:
         function: Picklable, without state.
@@ -58,14 +62,15 @@ def run_tasks(
     if runtime.executor == "local" and min(len(tasks), num_local_workers(runtime)) <= 1:
         yield from _run_here(function, tasks)
         return
+    if runtime.executor == "dask":
+        function = OnWorker(function, code_digests())
+    worker_died: tuple[type[BaseException], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
     with _open_executor(runtime, len(tasks), preload) as executor:
         futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
         num_done = 0
         try:
             for future in as_completed(futures):
-                if future.cancelled():
-                    continue
                 try:
                     result = future.result()
                 except (OwaDataError, OSError) as error:
@@ -75,7 +80,7 @@ def run_tasks(
                     continue
                 num_done += 1
                 yield futures[future], result
-        except BrokenProcessPool as error:
+        except worker_died as error:
             raise WorkerDiedError(
                 "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
                 "with fewer workers (runtime.num_workers) if memory is short."
@@ -105,28 +110,25 @@ def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iter
 @contextmanager
 def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str]) -> Iterator[Executor]:
     if runtime.executor == "dask":
-        with _open_dask(runtime) as executor:
+        with open_dask(runtime, num_local_workers(runtime)) as executor:
             yield executor
         return
     # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     num_workers = min(num_local_workers(runtime), num_tasks)
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt) as executor:
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
+    try:
         yield executor
+    except BaseException:  # Ctrl-C among others: what still runs is not wanted, and waiting for it could take minutes
+        for process in list((executor._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _open_dask(runtime: RuntimeParams) -> Iterator[Executor]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ParamsError("runtime.executor", "dask is not installed: pip install 'owa-data[dask]'") from error
-    address = {"address": runtime.dask_scheduler} if runtime.dask_scheduler else {"n_workers": num_local_workers(runtime)}
-    with Client(**address) as client:
-        yield client.get_executor()
+    end_with_parent()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from filelock import FileLock
 
+from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, no_files, shard_name, write_dataset
@@ -27,13 +29,14 @@ from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
-from owa_data.store.source import ByteSource, open_listed
+from owa_data.store.source import ByteSource, absolute_path, open_listed
 from owa_data.store.sources import source_digest
 
 logger = logging.getLogger(__name__)
 
 # Bytes written per input byte where no shard tells, measured on D2E-shaped recordings at default params.
 _TYPICAL_GROWTH = {"event": 1.5, "fsl": 2.0, "binned": 1.0}
+_VISIBLE_AFTER_S = 60  # network file systems show new files to other machines with a delay
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,19 @@ def build_dataset(
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
     with lock_folder(out_dir), cache.in_use():
-        # Shards may have been dropped since the plan was made; from here on they stay.
-        plan = replace(plan, records=[record and cache.find(record.key) for record in plan.records])
+        # Shards may have been dropped or made by others since the plan was made; from here on they stay.
+        plan = replace(plan, records=[cache.find(key) for key in plan.keys])
+        cache.sweep()
         missing = plan.missing
-        tasks = [_ShardTask(conversion, plan.episodes[index], plan.keys[index], cache.root.absolute()) for index in missing]
+        tasks = [_task(conversion, plan.episodes[index], plan.keys[index], cache) for index in missing]
         records = list(plan.records)
-        with progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance:
-            for position, record in run_tasks(_make_shard, tasks, runtime, preload=preload):
+        with (
+            progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,
+        ):
+            for position, record in results:
+                if runtime.executor == "dask":
+                    _check_shared(cache, record)
                 records[missing[position]] = record
                 advance(position)
         lineage = Lineage(
@@ -195,6 +204,24 @@ def build_dataset(
         write_dataset(out_dir, lineage, cache, add_files)
     logger.info("%s: %d converted, %d reused", conversion.kind, len(missing), len(records) - len(missing))
     return lineage
+
+
+def _task(conversion: Conversion, episode: EpisodeInput, key: str, cache: ShardCache) -> _ShardTask:
+    here = replace(episode, input_path=absolute_path(episode.input_path))
+    return _ShardTask(conversion, here, key, cache.root.absolute())
+
+
+def _check_shared(cache: ShardCache, record: ShardRecord) -> None:
+    """Check that a shard that a worker published is seen here too, as late as a network file system may show it."""
+    deadline = time.monotonic() + _VISIBLE_AFTER_S
+    while cache.find(record.key) is None:
+        if time.monotonic() > deadline:
+            raise ParamsError(
+                "runtime.executor",
+                f"a Dask worker published a shard in {cache.root}, but it is not there for this process. Put the shard cache on a path that "
+                "all workers and this process share (OWA_DATA_SHARD_CACHE)",
+            )
+        time.sleep(0.1)
 
 
 def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineage:

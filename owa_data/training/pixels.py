@@ -1,0 +1,82 @@
+"""Images of a batch as the tensors that each model family takes.
+
+Input: lists of PIL images, one per sample, and an image processor. Output: `pixel_values` and what else belongs to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+
+from owa_data.errors import ParamsError
+
+Pixels = dict[str, torch.Tensor]
+SampleImages = Sequence[Sequence[Any]]
+
+
+def flat_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:
+    """Lay out images as InternVL takes them: all of the batch one after another.
+
+    Returns:
+        `pixel_values` float32 (images of the batch, 3, height, width), in token order; nothing for a batch without images.
+    """
+    flat = list(chain.from_iterable(images))
+    return {"pixel_values": image_processor(images=flat, return_tensors="pt")["pixel_values"]} if flat else {}
+
+
+def padded_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:
+    """Lay out images as SmolVLM and Idefics3 take them: by sample, filled up with images of zeros, which the models leave out.
+
+    Returns:
+        `pixel_values` float32 (samples, images of the fullest sample, 3, height, width) and `pixel_attention_mask` int64 (samples, images,
+        height, width), 1 where a pixel is part of the frame; nothing for a batch without images.
+    """
+    if not any(images):
+        return {}
+    made = [image_processor(images=[list(sample)], return_tensors="pt") if sample else None for sample in images]
+    return {name: _stack([one and one[name][0] for one in made]) for name in ("pixel_values", "pixel_attention_mask")}
+
+
+def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    present = [part for part in parts if part is not None]
+    shape = [max(sizes) for sizes in zip(*[part.shape for part in present], strict=True)]
+    stacked = torch.zeros((len(parts), *shape), dtype=present[0].dtype)
+    for row, part in zip(stacked, parts, strict=True):
+        if part is not None:
+            row[tuple(slice(size) for size in part.shape)] = part
+    return stacked
+
+
+FLAT_FAMILIES = ("plain", "internvl")
+PADDED_FAMILIES = ("smolvlm", "idefics3")
+# Checkpoints come with one or the other switched on; what counts is how the rows were made.
+_UNSPLIT: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": False}, "smolvlm": {"do_image_splitting": False}}
+_CALL_OPTIONS = ("crop_to_patches", "min_patches", "max_patches", "do_image_splitting")
+
+
+def split_options(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the image processor's call that decide on tiles, as the dataset's tokenizer conf has them.
+
+    Args:
+        family: Model family.
+        settings: `image.processor` of the conf.
+    """
+    given = {name: settings[name] for name in _CALL_OPTIONS if name in settings}
+    return {**_UNSPLIT.get(family, {}), **given}
+
+
+def pixel_layout(family: str) -> Callable[[Callable[..., Any], SampleImages], Pixels]:
+    """Return the layout of a model family.
+
+    Raises:
+        ParamsError: A family without one.
+    """
+    if family in FLAT_FAMILIES:
+        return flat_pixels
+    if family in PADDED_FAMILIES:
+        return padded_pixels
+    known = ", ".join(FLAT_FAMILIES + PADDED_FAMILIES)
+    raise ParamsError("tokenizer.image.family", f"{family!r} has no collator. Families with one: {known}")
