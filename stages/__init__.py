@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from owa_data.cli.repository import check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
+from owa_data.store.lifetime import end_with_starter
 
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
@@ -31,7 +33,8 @@ logger = logging.getLogger("stages")
 def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     """Compose `conf/<name>.yaml` with the command line's overrides and call `build` with the plain result.
 
-    Errors that this project raises on purpose end the process with status 1 and their message alone.
+    Errors that this project raises on purpose, those of the operating system and Ctrl-C end the process with status 1 and a message
+    alone. Under DVC the process ends when DVC does.
     """
     # Hydra is imported here: worker processes import the stage's module anew and need none of it.
     import hydra
@@ -49,11 +52,16 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         try:
             check_code(name)
             build({str(key): value for key, value in conf.items()})
-        except OwaDataError as error:
+        except (OwaDataError, OSError) as error:
             logger.error("%s", error)
             raise SystemExit(1) from error
 
-    main()
+    if "DVC_STAGE" in os.environ:
+        end_with_starter("DVC")
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted. What was finished is kept: run again to go on.")
 
 
 def register_knobs() -> None:

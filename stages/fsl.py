@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
 from owa_data.encoding.registry import create_encoder
 from owa_data.fsl.build import FslConversion, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
 from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
 from owa_data.params import FslParams, TokenizerParams, validate_params
 from owa_data.store.dataset_folder import read_lineage
 from owa_data.store.incremental import build_dataset, describe_plan, plan_build
@@ -30,7 +31,9 @@ def build(conf: Conf) -> None:
         logger.info("%s", describe_plan(plan, "fsl", out_dir))
         return
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), facts, preload=["owa_data.fsl.build"])
+    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
+    preload = ["owa_data.fsl.build"]
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), facts, preload=preload, add_files=save)
     metrics = fsl_metrics(lineage, events, params)
     logger.info("%s", describe_fsl(metrics))
     write_json(conf["metrics_dir"], "fsl", metrics)

@@ -22,7 +22,8 @@ from owa_data.params_text import render_params
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PIPELINE_FILE = Path("dvc.yaml")
-METADATA_FILE = Path("data/metadata.jsonl")
+METADATA_FILE = Path("data/metadata.csv")
+_METADATA_HEAD = "episode_path,instruction\n"
 _GITIGNORE = (".hydra_multirun/", "/data/.*.lock", "/data/.*.building/", "/data/.*.old/", "__pycache__/")
 _CODE_HEAD = (
     "# The installed owa-data, by stage. `owa-data init --update` writes it anew after an upgrade; `dvc repro` then rebuilds.\n"
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     for path, text in files.items():
         _write(path, text)
     if not METADATA_FILE.exists():
-        _write(METADATA_FILE, "")
+        _write(METADATA_FILE, _METADATA_HEAD)
     _add_lines(Path(".gitignore"), _GITIGNORE)
     _add_lines(Path(".dvcignore"), (TEMPLATES / "dvcignore").read_text().splitlines())
     print(f"wrote {', '.join(map(str, files))}")

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from owa_data.cli import cache, card, init, scan, summary, tokenizer, verify
+from owa_data.cli import cache, card, decode, doctor, init, scan, show, summary, tokenizer, verify
 from owa_data.errors import OwaDataError
 
 # A new subcommand is one module and one name here.
-COMMANDS = (init, scan, summary, tokenizer, verify, card, cache)
+COMMANDS = (init, scan, doctor, tokenizer, summary, show, decode, verify, card, cache)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,11 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(arguments)
     try:
         status = options.run(options)
+    except BrokenPipeError:
+        status = 0  # the reader, such as `head`, has seen enough
     except (OwaDataError, OSError) as error:
         print(f"owa-data {options.command}: {error}", file=sys.stderr)
         status = 1
-    except BrokenPipeError:
-        status = 0  # the reader, such as `head`, has seen enough
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
     sys.exit(status or 0)
 
 

@@ -12,7 +12,7 @@ Int64s = npt.NDArray[np.int64]
 
 _TOKEN = re.compile(r"<[^<>]*>|[^<]+|<")
 # What may stand between events: space, and the end markers of chat models.
-_SILENT = re.compile(r"(?:\s|<\|[a-z_]+\|>|<end_of_utterance>|</?s>)*")
+_SILENT = re.compile(r"(?:\s|<\|(?:endoftext|end_of_text|im_start|im_end|eot_id)\|>|<end_of_utterance>|</?s>)*")
 
 
 @dataclass(frozen=True)

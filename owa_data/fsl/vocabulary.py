@@ -7,12 +7,14 @@ from the shard cache a millisecond.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import msgspec
 
 from owa_data.encoding.registry import Encoder
 from owa_data.fsl.families import image_span
-from owa_data.fsl.tokenizer import LoadedTokenizer
+from owa_data.fsl.saved_tokenizer import CONFIG_NAME, FOLDER, tokenizer_config
+from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer
 from owa_data.params import TokenizerParams
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import canonical_json
@@ -23,6 +25,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
     """Ids under one extended tokenizer.
 
     Attributes:
+        key: Of the extended tokenizer in the shard cache.
         pad_token_id: Fills rows up.
         image_token_id: The id whose embeddings become image features.
         num_image_tokens: Ids of one image span.
@@ -31,6 +34,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
         piece_ids: Ids of `encoder.pieces`, in their order.
     """
 
+    key: str
     pad_token_id: int
     image_token_id: int
     num_image_tokens: int
@@ -61,24 +65,39 @@ def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache
     key = hashlib.sha256(canonical_json(parts)).hexdigest()
     if record := cache.find(key):
         return msgspec.convert(record.ledger, Vocabulary)
-    vocabulary = _make_vocabulary(loaded, encoder)
-    cache.publish(ShardRecord(key, "", 0, 0, msgspec.to_builtins(vocabulary)), cache.temporary_path(key))
+    vocabulary, content = _make_vocabulary(loaded, encoder, key)
+    saved = cache.temporary_path(key)
+    saved.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    cache.publish(ShardRecord(key, sha256, len(content), 0, msgspec.to_builtins(vocabulary)), saved)
     return vocabulary
 
 
-def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder) -> Vocabulary:
+def save_tokenizer(folder: Path, loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache) -> None:
+    """Put the extended tokenizer into a dataset's folder; see `fsl/saved_tokenizer.py`. A hard link: it costs no time and no space."""
+    vocabulary = load_vocabulary(loaded, encoder, cache)
+    target = folder / FOLDER
+    target.mkdir()
+    cache.link(vocabulary.key, target / FILE_NAME)
+    (target / CONFIG_NAME).write_bytes(tokenizer_config(loaded.params.pad_token))
+
+
+def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tuple[Vocabulary, bytes]:
+    """Return the vocabulary and the extended `tokenizer.json`."""
     from owa_data.fsl.extend import extend_tokenizer
 
     span = image_span(loaded.params.image)
     extended = extend_tokenizer(loaded, encoder.vocabulary, span)
-    return Vocabulary(
+    vocabulary = Vocabulary(
+        key=key,
         pad_token_id=extended.pad_token_id,
         image_token_id=extended.id_of(span.image_token),
-        num_image_tokens=span.num_tokens,
+        num_image_tokens=len(extended.ids_of([span.text])[0]),
         num_tokens=extended.tokenizer.get_vocab_size(),
         added={token: extended.id_of(token) for token in extended.added},
         piece_ids=extended.ids_of_pieces(encoder.pieces),
     )
+    return vocabulary, extended.tokenizer.to_str().encode()
 
 
 def tokenizer_facts(params: TokenizerParams, sha256: str, vocabulary: Vocabulary) -> dict[str, object]:

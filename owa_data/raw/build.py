@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,7 +30,7 @@ from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
-from owa_data.store.source import absolute_path, is_url, open_listed
+from owa_data.store.source import absolute_path, is_outside, is_url, open_listed
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,11 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     records = [cache.find(key) for key in keys]
     missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
     tasks = [_FactsTask(absolute_path(found[i].path), digests[i], keys[i], cache.root.absolute()) for i in missing]
-    with progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance:
-        for position, done in run_tasks(_read_and_remember, tasks, runtime, preload=[__name__]):
+    with (
+        progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance,
+        closing(run_tasks(_read_and_remember, tasks, runtime, preload=[__name__])) as results,
+    ):
+        for position, done in results:
             records[missing[position]] = done
             advance(position)
     logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
@@ -149,12 +153,15 @@ def _describe(damage: Sequence[Damage]) -> str:
 
 
 def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
-    if is_url(recording.path) or is_url(uri):
+    if is_outside(uri):
+        # Not even looked for: who recorded it does not decide what this machine touches.
+        return Media(uri, num_references, exists=False, size_bytes=-1, outside=True)
+    if is_url(recording.path):
         return Media(uri, num_references, exists=False, size_bytes=-1)
     path = Path(recording.path).parent / PurePosixPath(uri)
     try:
         return Media(uri, num_references, exists=True, size_bytes=path.stat().st_size)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair, which no file name holds
         return Media(uri, num_references, exists=False, size_bytes=-1)
 
 
@@ -165,11 +172,24 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
         if episode.damage:
             logger.warning("salvaged %s: %s", episode.episode_path, _describe(episode.damage))
         for media in episode.media:
-            if not media.exists and not is_url(params.dir):
+            if media.outside:
+                logger.warning(
+                    "%s refers to %r, outside its own folder: loading its images is refused unless you allow it",
+                    episode.episode_path,
+                    media.uri,
+                )
+            elif not media.exists and not is_url(params.dir):
                 logger.warning("%s refers to %s, which does not exist", episode.episode_path, media.uri)
     if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
         logger.info(
             "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
+        )
+    if num_damaged := len(index.skipped) + sum(bool(episode.damage) for episode in index.episodes):
+        logger.warning(
+            "%d recordings are damaged; `owa-data doctor %s` tells everything about them, raw.on_damaged = %s decides what is done",
+            num_damaged,
+            params.dir,
+            params.on_damaged,
         )
     if not index.episodes:
         raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
@@ -212,7 +232,8 @@ def _episode_counts(episode: Episode) -> Counts:
         "duration_ns": episode.duration_ns,
         "mcap_bytes": episode.size_bytes,
         "media": len(episode.media),
-        "media_missing": sum(not media.exists for media in episode.media),
+        "media_missing": sum(not media.exists and not media.outside for media in episode.media),
+        "media_outside": sum(media.outside for media in episode.media),
         "messages": {name: topic.num_messages for name, topic in episode.topics.items()},
     }
 

@@ -15,12 +15,14 @@ class Media(msgspec.Struct, frozen=True):
     """One referenced file. `uri` is as recorded, with slashes.
 
     `size_bytes` is -1 where it does not exist or was not looked for (a URL), `num_references` where they were not counted (`unchecked`).
+    `outside`: it leads out of the recording's folder (absolute, `..`, a URL), so it was not looked for and loaders refuse it.
     """
 
     uri: str
     num_references: int
     exists: bool
     size_bytes: int
+    outside: bool = False
 
 
 class Episode(msgspec.Struct, frozen=True):

@@ -105,7 +105,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         NotMcapError: It is no MCAP file.
     """
     layout = read_layout(source)
-    if layout.problems or not layout.claimed_counts:
+    if layout.problems or not layout.claimed_counts or not all(chunk.index_offsets for chunk in layout.chunks):
         return read_facts(source)
     start_ns, end_ns = layout.claimed_bounds_ns
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}

@@ -66,7 +66,7 @@ def _body(lineage: Lineage, name: str) -> Iterator[str]:
         )
     yield ""
     yield "```yaml"
-    yield yaml.safe_dump(lineage.params, sort_keys=True).rstrip()
+    yield yaml.safe_dump(lineage.params, sort_keys=True, default_flow_style=None).rstrip()
     yield "```"
     yield ""
     yield "`owa.json` names for every episode the digest of its input and of its shard; `owa-data verify` checks them. Frames are referenced by"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,19 @@ def shard_name(episode_path: str) -> str:
     return f"{episode_path.removesuffix('.mcap')}.arrow"
 
 
-def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache) -> None:
-    """Put a dataset together from finished shards and move it to `folder`, replacing what is there."""
+def no_files(folder: Path) -> None:
+    """Add nothing."""
+
+
+def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache, add_files: Callable[[Path], None] = no_files) -> None:
+    """Put a dataset together from finished shards and move it to `folder`, replacing what is there.
+
+    Args:
+        folder: The dataset's place.
+        lineage: Content of `owa.json`.
+        cache: Where the shards are.
+        add_files: Puts further files into the folder that it is given, before that moves to its place.
+    """
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -71,6 +82,7 @@ def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache) -> None:
         _write_split(building / split, split, lineage.kind, episodes, cache)
     (building / "dataset_dict.json").write_bytes(_json({"splits": list(SPLITS)}))
     (building / LINEAGE_FILE).write_bytes(_json(lineage))
+    add_files(building)
     replace_folder(building, folder)
 
 

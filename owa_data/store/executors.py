@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,6 +14,7 @@ from typing import TypeVar
 from owa_data.errors import OwaDataError
 from owa_data.params import RuntimeParams
 from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
+from owa_data.store.lifetime import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -43,8 +44,10 @@ def num_local_workers(runtime: RuntimeParams) -> int:
 
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], runtime: RuntimeParams, *, preload: Sequence[str] = ()
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Run a function over tasks, the first ones first, and yield (index, result) as they finish.
+
+    Close the generator (`contextlib.closing`) where it may not be read to its end: workers that still run are then killed.
 
     Args:
         function: Picklable, without state.
@@ -61,6 +64,7 @@ def run_tasks(
         return
     if runtime.executor == "dask":
         function = OnWorker(function, code_digests())
+    worker_died: tuple[type[BaseException], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
     with _open_executor(runtime, len(tasks), preload) as executor:
         futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
@@ -76,7 +80,7 @@ def run_tasks(
                     continue
                 num_done += 1
                 yield futures[future], result
-        except (BrokenProcessPool, *lost_worker_errors(runtime)) as error:
+        except worker_died as error:
             raise WorkerDiedError(
                 "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
                 "with fewer workers (runtime.num_workers) if memory is short."
@@ -113,10 +117,18 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     num_workers = min(num_local_workers(runtime), num_tasks)
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt) as executor:
+    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
+    try:
         yield executor
+    except BaseException:  # Ctrl-C among others: what still runs is not wanted, and waiting for it could take minutes
+        for process in list((executor._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from filelock import FileLock
 from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
-from owa_data.store.dataset_folder import EpisodeLineage, Lineage, shard_name, write_dataset
+from owa_data.store.dataset_folder import EpisodeLineage, Lineage, no_files, shard_name, write_dataset
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
@@ -159,6 +159,7 @@ def build_dataset(
     facts: dict[str, Any],
     *,
     preload: Sequence[str] = (),
+    add_files: Callable[[Path], None] = no_files,
 ) -> Lineage:
     """Convert what is missing and put the dataset together.
 
@@ -170,18 +171,23 @@ def build_dataset(
         runtime: Executor and workers.
         facts: Goes to `owa.json` as it is.
         preload: Modules for workers to import.
+        add_files: See `write_dataset`.
 
     Raises:
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
     with lock_folder(out_dir), cache.in_use():
-        # Shards may have been dropped since the plan was made; from here on they stay.
-        plan = replace(plan, records=[record and cache.find(record.key) for record in plan.records])
+        # Shards may have been dropped or made by others since the plan was made; from here on they stay.
+        plan = replace(plan, records=[cache.find(key) for key in plan.keys])
+        cache.sweep()
         missing = plan.missing
         tasks = [_task(conversion, plan.episodes[index], plan.keys[index], cache) for index in missing]
         records = list(plan.records)
-        with progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance:
-            for position, record in run_tasks(_make_shard, tasks, runtime, preload=preload):
+        with (
+            progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,
+        ):
+            for position, record in results:
                 if runtime.executor == "dask":
                     _check_shared(cache, record)
                 records[missing[position]] = record
@@ -195,7 +201,7 @@ def build_dataset(
             facts=facts,
             episodes=[_lineage(episode, record) for episode, record in zip(plan.episodes, records, strict=True)],
         )
-        write_dataset(out_dir, lineage, cache)
+        write_dataset(out_dir, lineage, cache, add_files)
     logger.info("%s: %d converted, %d reused", conversion.kind, len(missing), len(records) - len(missing))
     return lineage
 

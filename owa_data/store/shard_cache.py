@@ -12,8 +12,9 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ import platformdirs
 ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
 FOLDER = "owa-shards"
 LOCK_FILE = ".lock"
+_LEFTOVER_AGE_S = 24 * 3600
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
@@ -99,6 +101,14 @@ class ShardCache:
             except BlockingIOError:
                 is_alone = False
             yield is_alone
+
+    def sweep(self) -> None:
+        """Remove unfinished files of builds that were killed: those older than a day."""
+        oldest = time.time() - _LEFTOVER_AGE_S
+        for path in self.root.glob("??/*.tmp"):
+            with suppress(OSError):  # another build swept it
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def link(self, key: str, target: Path) -> None:
         """Make `target` the shard: a hard link, or a copy where the file system has none."""

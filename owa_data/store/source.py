@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from owa_data.errors import ChangedError, EpisodeError
+from owa_data.errors import ChangedError, EpisodeError, OwaDataError
 
 READ_BYTES = 1 << 24
 VERSION_PREFIX = "version:"  # a digest that names a store's version of a file, not its bytes
@@ -114,6 +116,17 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def is_outside(uri: str) -> bool:
+    """Whether a media reference leads out of the folder that it is relative to: absolute, of another drive, upwards, or a URL.
+
+    Links in the file system are not looked at: they are the work of who owns the disk, not of who made the recording.
+    """
+    path = uri.replace("\\", "/")
+    if is_url(path) or path.startswith("/") or re.match(r"(?:[A-Za-z]|file):", path):
+        return True
+    return posixpath.normpath(path).split("/")[0] == ".."
+
+
 def absolute_path(path: str) -> str:
     """Return a path as workers in other folders find it too; a URL as it is."""
     return path if is_url(path) else str(Path(path).absolute())
@@ -148,7 +161,7 @@ def open_listed(path: str | Path, digest: str) -> Iterator[ByteSource]:
         ChangedError: It is another content.
         OSError: The file is missing or unreadable.
     """
-    with open_source(path) as source:
+    with open_source(path) as source, _naming(path):
         if not digest.startswith(VERSION_PREFIX):
             # A local file is in memory now: what was compared is what is read.
             _compare(path, "sha256", sha256_of(source), digest)
@@ -159,6 +172,20 @@ def open_listed(path: str | Path, digest: str) -> Iterator[ByteSource]:
         _compare(path, "version", source.version, listed)
         yield source
         _compare(path, "version", source.current_version(), listed)
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Name the file in whatever goes wrong while it is read."""
+    try:
+        yield
+    except OwaDataError:
+        raise
+    except MemoryError as error:
+        raise EpisodeError(path, "not enough memory to convert it. Set runtime.num_workers lower, or leave it out") from error
+    except Exception as error:  # a fault of this program: the traceback alone would not say which file brings it out
+        error.add_note(f"while reading {path}")
+        raise
 
 
 def _compare(path: str | Path, name: str, found: str, listed: str) -> None:

@@ -48,6 +48,6 @@ def is_action_token(event_offsets: Any, event_kinds: Any, length: int) -> torch.
     Example:
         Events at 0 (screen) and 3 (key) in a row of 5: tokens 3 and 4 are action tokens.
     """
-    starts = np.asarray(event_offsets)
+    starts = np.asarray(event_offsets, np.int64)
     action = np.isin(np.asarray(event_kinds), ACTION_KINDS)
     return torch.from_numpy(np.repeat(action, np.diff(starts, append=length)))

@@ -1,0 +1,61 @@
+"""Processes that end together: a worker with the stage that started it, a stage with the DVC that started it.
+
+A killed process cannot tell anyone, so each watches from below. Linux can send a signal at a parent's death instead, but it means the
+parent's thread, and not the one before a shell in between; a thread that looks twice a second needs neither.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+POLL_S = 0.5
+_SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
+
+
+def end_with_parent() -> None:
+    """End this worker process as soon as the process that started it has ended, however it ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        _end_after(parent.join)
+
+
+def end_with_starter(name: str) -> None:
+    """End this process as soon as the process that started it has ended; a shell in between is looked through.
+
+    Args:
+        name: Who started it, for the message.
+    """
+    starters = _starters()
+
+    def wait() -> None:
+        while _starters() == starters:
+            time.sleep(POLL_S)
+        sys.stderr.write(f"{name} has ended, so this ends too. What was finished is kept: run again to go on.\n")
+
+    _end_after(wait)
+
+
+def _end_after(wait: Callable[[], object]) -> None:
+    def run() -> None:
+        wait()
+        # Nothing to clean up that a later build would miss: unfinished files are never taken for finished ones.
+        os._exit(1)
+
+    threading.Thread(target=run, name="lifetime", daemon=True).start()
+
+
+def _starters() -> tuple[int, ...]:
+    """Return the parent, and the parent's parent where the parent is a shell."""
+    parent = os.getppid()
+    try:
+        # "<pid> (<name>) <state> <parent> ...", where the name may hold anything.
+        name, _, rest = Path(f"/proc/{parent}/stat").read_text().partition("(")[2].rpartition(")")
+    except OSError:
+        return (parent,)  # no /proc, as on macOS
+    return (parent, int(rest.split()[1])) if name in _SHELLS else (parent,)

@@ -1,0 +1,46 @@
+"""The model to train on a dataset, with the tokenizer that made its rows and the processor of its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from owa_data.fsl.saved_tokenizer import FOLDER
+from owa_data.store.dataset_folder import read_lineage
+from owa_data.training.image_tokens import read_image_tokens
+from owa_data.training.small_models import create_small_model, create_small_processor
+
+
+class LoadedModel(NamedTuple):
+    """A model of transformers, its image processor (or processor), and the extended tokenizer of the dataset."""
+
+    model: Any
+    processor: Any
+    tokenizer: Any
+
+
+def load_model(fsl_dir: Path | str, name: str = "", revision: str = "", *, seed: int = 0) -> LoadedModel:
+    """Load a pretrained model, made ready for the event tokens of a dataset; or a small random one, for trying out.
+
+    Args:
+        fsl_dir: Folder of the fsl dataset. Its saved tokenizer is the one that is returned.
+        name: Hub repository or folder of a model of the dataset's family; empty makes a small random one, which needs no download.
+        revision: Commit of the hub repository; empty = the newest.
+        seed: Of a random model's weights.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(Path(fsl_dir) / FOLDER)
+    if name:
+        model = AutoModelForImageTextToText.from_pretrained(name, revision=revision or None)
+        model.resize_token_embeddings(len(tokenizer))
+        return LoadedModel(model, AutoProcessor.from_pretrained(name, revision=revision or None), tokenizer)
+    lineage, image = read_lineage(fsl_dir, "fsl"), read_image_tokens(fsl_dir)
+    model = create_small_model(
+        image,
+        num_tokens=lineage.facts["tokenizer"]["num_tokens"],
+        pad_token_id=lineage.facts["tokenizer"]["pad_token_id"],
+        max_sequence_length=lineage.params["max_sequence_length"],
+        seed=seed,
+    )
+    return LoadedModel(model, create_small_processor(image), tokenizer)

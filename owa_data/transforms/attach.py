@@ -1,0 +1,238 @@
+"""Load a stored dataset, and attach the transform that fits it.
+
+    from owa_data import load_from_disk
+    train = load_from_disk("data/fsl")["train"]
+    train.auto_set_transform(stage="fsl", load_images=True)
+
+The same for a plain dataset, in place: `auto_set_transform(dataset, stage="fsl")`. What a transform must know of a dataset (image size, instructions)
+stands in its `owa.json`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from owa_data.errors import ParamsError, SchemaError
+from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
+from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
+from owa_data.store.source import is_url
+from owa_data.transforms.binned import create_binned_dataset_transform
+from owa_data.transforms.event import create_event_dataset_transform
+from owa_data.transforms.fsl import create_fsl_dataset_transform
+
+CREATE: dict[str, Callable[..., Any]] = {
+    "event": create_event_dataset_transform,
+    "fsl": create_fsl_dataset_transform,
+    "binned": create_binned_dataset_transform,
+}
+# Columns that each transform needs: converting the others to Python objects would cost as much as an image per row.
+NEEDED_COLUMNS = {
+    "fsl": (
+        "input_ids",
+        "attention_mask",
+        "texts",
+        "images",
+        "episode_path",
+        "start_ns",
+        "end_ns",
+        "num_tokens",
+        "event_offsets",
+        "event_kinds",
+    )
+}
+
+# Rows of a streamed dataset that are transformed together; their images are in memory at once.
+_STREAMED_ROWS = 4
+
+# Methods of `Dataset` that give another dataset of the same rows.
+_SAME_ROWS = ("select", "shuffle", "filter", "sort", "skip", "take", "shard", "train_test_split")
+
+
+def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
+    """Attach the transform of a kind of dataset, in place, as `dataset.set_transform` does.
+
+    Args:
+        dataset: Any `datasets.Dataset` of stored rows, also after `select`, `shuffle`, `filter`, `train_test_split` or `concatenate_datasets`; or a
+            `DatasetDict`, whose splits all get it. A streamed dataset cannot be changed in place: use the one that is returned.
+        stage: `event`, `fsl` or `binned`; empty takes what `owa.json` says.
+        **options: Of the stage's `create_*_dataset_transform`. Image size (fsl) and instructions (binned) come from `owa.json` where they are not given.
+
+    Returns:
+        The dataset itself; for a streamed one, one that applies the transform as it goes.
+
+    Raises:
+        ParamsError: An unknown stage, or none given and no `owa.json`.
+        SchemaError: The dataset lacks the columns of the stage.
+    """
+    if isinstance(dataset, dict):
+        for name, part in dataset.items():
+            dataset[name] = auto_set_transform(part, stage, **options)
+        return dataset
+    lineages = _lineages_of(dataset)
+    stage = stage or (lineages[0].kind if lineages else "")
+    if stage not in CREATE:
+        raise ParamsError("stage", f"{stage!r} is not known. Stages: {', '.join(CREATE)}")
+    columns = [name for name in NEEDED_COLUMNS.get(stage, dataset.column_names) if name in dataset.column_names]
+    missing = {"event": "mcap_message", "fsl": "input_ids", "binned": "bin_idx"}[stage]
+    if missing not in dataset.column_names:
+        raise SchemaError(f"this is no {stage} dataset: it has no column {missing}; columns: {', '.join(dataset.column_names)}")
+    transform = CREATE[stage](**(_facts(stage, lineages) | options))
+    if not hasattr(dataset, "set_transform"):
+        needed = dataset.select_columns(columns)
+        return needed.map(transform, batched=True, batch_size=_STREAMED_ROWS, remove_columns=columns)
+    dataset.set_transform(transform, columns=columns)
+    return dataset
+
+
+def _facts(stage: str, lineages: list[Lineage]) -> dict[str, Any]:
+    """Options that `owa.json` knows."""
+    if stage == "fsl":
+        sizes = {tuple(lineage.facts["tokenizer"]["image"]["image_size_px"]) for lineage in lineages if lineage.kind == "fsl"}
+        return {"image_size_px": sizes.pop()} if len(sizes) == 1 else {}
+    if stage == "binned":
+        return {
+            "instructions": {
+                episode.episode_path: str(episode.metadata["instruction"])
+                for lineage in lineages
+                for episode in lineage.episodes
+                if episode.metadata.get("instruction")
+            }
+        }
+    return {}
+
+
+def _lineages_of(dataset: Any) -> list[Lineage]:
+    """What the rows were made of: as `load_from_disk` noted it, or `owa.json` above the files that the rows lie in."""
+    noted = getattr(dataset, "owa_lineage", None)
+    if noted is not None:
+        return [noted]
+    files = getattr(dataset, "cache_files", [])
+    folders = dict.fromkeys(_dataset_folder(Path(file["filename"])) for file in files)
+    return [_read_lineage(str(folder)) for folder in folders if folder is not None]
+
+
+def _dataset_folder(shard: Path) -> Path | None:
+    return next((folder for folder in shard.absolute().parents if (folder / LINEAGE_FILE).is_file()), None)
+
+
+def _read_lineage(folder: str) -> Lineage:
+    """Read `owa.json` of any kind of dataset.
+
+    Raises:
+        FileNotFoundError: There is none.
+        SchemaError: It is not readable.
+    """
+    path = Path(folder, LINEAGE_FILE)
+    content = path.read_bytes()
+    try:
+        return msgspec.json.decode(content, type=Lineage)
+    except msgspec.DecodeError as error:
+        raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset") from error
+
+
+@cache
+def _dataset_class() -> type:
+    """`datasets.Dataset` with the method `auto_set_transform`; made on first use, since importing `datasets` takes a second."""
+    from datasets import Dataset
+
+    class OwaDataset(Dataset):  # type: ignore[misc]  # its types are not known
+        """A `datasets.Dataset` that knows where it comes from."""
+
+        owa_lineage: Lineage | None = None
+
+        def auto_set_transform(self, stage: str = "", **options: Any) -> OwaDataset:
+            """See `owa_data.transforms.attach.auto_set_transform`."""
+            auto_set_transform(self, stage, **options)
+            return self
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _restore, (self.__dict__,)
+
+    for name in _SAME_ROWS:
+        setattr(OwaDataset, name, _keeping_class(getattr(Dataset, name)))
+    return OwaDataset
+
+
+def _note(streamed: Any, lineage: Lineage) -> Any:
+    """Note the lineage on the splits of a streamed dataset."""
+    for part in streamed.values():
+        part.owa_lineage = lineage
+    return streamed
+
+
+def _restore(state: dict[str, Any]) -> Any:
+    kind: Any = _dataset_class()
+    dataset = kind.__new__(kind)
+    dataset.__dict__.update(state)
+    return dataset
+
+
+def _keeping_class(method: Any) -> Any:
+    from functools import wraps
+
+    @wraps(method)
+    def keeping(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _as_owa_dataset(method(self, *args, **kwargs), self.owa_lineage)
+
+    return keeping
+
+
+def _as_owa_dataset(dataset: Any, lineage: Lineage | None) -> Any:
+    if isinstance(dataset, dict):
+        for name, part in dataset.items():
+            dataset[name] = _as_owa_dataset(part, lineage)
+        return dataset
+    # The rows and indices stay where they are: only the class and the note change.
+    dataset.__class__ = _dataset_class()
+    dataset.owa_lineage = lineage
+    return dataset
+
+
+def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming: bool = False, **options: Any) -> Any:
+    """Load a stored dataset, as `datasets.load_from_disk` does, with the method `auto_set_transform` on its splits.
+
+    Args:
+        path: Folder of a dataset or of one of its splits; or the URL of a dataset, such as `s3://bucket/fsl`, or `dvc://data/fsl` for a path in a
+            DVC repository. What a URL names is fetched, only the shards that are not here yet (see `store/remote.py`).
+        repo: For `dvc://`: URL or folder of the repository; empty is the working directory.
+        rev: For `dvc://`: tag, branch, experiment or commit; empty is the current state.
+        streaming: Fetch nothing: rows are read as they are iterated, episode by episode. `auto_set_transform(dataset)` returns the transformed one.
+        **options: Of `datasets.load_from_disk`, such as `storage_options`.
+
+    Returns:
+        A `DatasetDict` of splits, or a `Dataset` for one split; an `IterableDatasetDict` when streaming.
+
+    Raises:
+        SchemaError: There is no `owa.json`: plain datasets are loaded by `datasets.load_from_disk`.
+        ParamsError: `repo` or `rev` for what is no `dvc://` URL.
+        ChangedError: What was fetched is not what `owa.json` names.
+    """
+    from datasets import load_from_disk as load_plain
+
+    folder = str(path).rstrip("/")
+    if (repo or rev) and not folder.startswith("dvc://"):
+        raise ParamsError("repo, rev", f"name a DVC repository, but {folder!r} is no dvc:// URL, such as dvc://data/fsl")
+    if streaming or is_url(folder):
+        remote = open_remote(folder, repo=repo, rev=rev, **(options.pop("storage_options", None) or {}))
+        if streaming:
+            return _note(stream_dataset(remote), remote.lineage)
+        folder = str(fetch_dataset(remote))
+    loaded = load_plain(folder, **options)
+    lineage = None
+    for candidate in (folder, posixpath.dirname(folder)):
+        try:
+            lineage = _read_lineage(candidate)
+            break
+        except FileNotFoundError:
+            continue
+    if lineage is None:
+        raise SchemaError(
+            f"{folder} holds no {LINEAGE_FILE}: it was not built by this pipeline. Load it by datasets.load_from_disk"
+        )
+    return _as_owa_dataset(loaded, lineage)

@@ -1,0 +1,40 @@
+"""Options that all transforms share, and the image loader that they make."""
+
+from __future__ import annotations
+
+from typing import TypedDict, Unpack
+
+from owa_data.transforms.images import Decoder, ImageLoader, OnImageError
+from owa_data.transforms.media import MediaFinder
+
+
+class ImageOptions(TypedDict, total=False):
+    """Keyword arguments of every transform.
+
+    recordings: Folder or URL of the recordings; default: `OWA_DATA_RECORDINGS`, then `raw.dir` of `params.yaml`.
+    image_size_px: Width and height that images are scaled to; default: theirs, for `fsl` those of the dataset's tokenizer.
+    decoder: `pyav` (default), `tensorcodec` or `torchcodec`.
+    on_image_error: `error` (default), `skip` or `placeholder`; counted in `transform.counts`.
+    allow_outside: Follow references that leave the recording's folder; default False.
+    """
+
+    recordings: str
+    image_size_px: tuple[int, int] | None
+    decoder: Decoder
+    on_image_error: OnImageError
+    allow_outside: bool
+
+
+def make_loader(**options: Unpack[ImageOptions]) -> ImageLoader:
+    """Make the image loader of a transform.
+
+    Raises:
+        ParamsError: An unknown decoder or policy.
+    """
+    size_px = options.get("image_size_px")
+    return ImageLoader(
+        MediaFinder(str(options.get("recordings", "")), options.get("allow_outside", False)),
+        (size_px[0], size_px[1]) if size_px else None,
+        options.get("decoder", "pyav"),
+        options.get("on_image_error", "error"),
+    )

@@ -1,0 +1,206 @@
+"""Frames of one video by exact time, decoded forward once and straight to RGB.
+
+The frame of a reference is the one with the greatest time at or before `pts_ns` plus one tick of the container's clock. Times are compared as
+whole ticks, never as float seconds.
+
+Why not `mediaref.batch_decode` as it is: its PyAV decoder takes float seconds without the tick, opens the file anew for each call and goes
+from ARGB through three copies to RGB; its TensorCodec decoder shows grey or torn frames where a recorder flagged every packet as a keyframe, as
+the HEVC recordings of OWAMcap 0.3 are. This reader keeps its cache and its rule of seeking: step back until a frame comes out in time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from owa_data.errors import MediaError
+from owa_data.store.source import is_url
+
+if TYPE_CHECKING:
+    import av
+    from mediaref.resource_cache import ResourceCache
+    from PIL.Image import Image
+
+MAX_OPEN_VIDEOS = 16
+_NS_PER_S = 1_000_000_000
+# Decode on rather than seek where the next frame asked for is nearer than this.
+_SEEK_BEYOND_S = 2
+
+
+class VideoReader:
+    """An open video. Reading on from where the last call ended costs no seek."""
+
+    def __init__(self, location: str) -> None:
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self.location = location
+        self.lock = threading.Lock()
+        self._file = _open_remote(location) if is_url(location) else None
+        try:
+            self._container = av.open(self._file or location)
+        except (av.FFmpegError, OSError) as error:
+            self._close_file()
+            raise MediaError(location, f"cannot be opened as a video ({error})") from error
+        if not self._container.streams.video:
+            self.close()
+            raise MediaError(location, "holds no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = 1  # loaders run many processes
+        self._tick = Fraction(self._stream.time_base)
+        self._reformatter = VideoReformatter()
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._shown: av.VideoFrame | None = None
+        self._next: av.VideoFrame | None = None
+
+    def read(self, times_ns: Sequence[int], size_px: tuple[int, int] | None) -> list[Image]:
+        """Return the frames at some times, in the order asked.
+
+        Args:
+            times_ns: `pts_ns` of the references.
+            size_px: Width and height to scale to; None keeps the video's.
+
+        Raises:
+            MediaError: No frame is that early, the video ends before, or it is damaged there.
+        """
+        import av
+
+        images: list[Image | None] = [None] * len(times_ns)
+        latest: tuple[int, Image] | None = None
+        for index in sorted(range(len(times_ns)), key=times_ns.__getitem__):
+            try:
+                frame = self._frame_at(times_ns[index])
+            except av.FFmpegError as error:
+                self._shown = None
+                raise MediaError(self.location, f"cannot be decoded at {times_ns[index]} ns ({error})") from error
+            if latest is None or latest[0] != frame.pts:
+                latest = (int(frame.pts or 0), self._to_image(frame, size_px))
+                images[index] = latest[1]
+            else:
+                images[index] = latest[1].copy()
+        return [image for image in images if image is not None]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._frames, self._shown, self._next = iter(()), None, None
+        self._container.close()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _frame_at(self, time_ns: int) -> av.VideoFrame:
+        # Whole ticks at or before time_ns, and one more.
+        bound = int(Fraction(time_ns, _NS_PER_S) // self._tick) + 1
+        shown = self._shown
+        if shown is None or shown.pts > bound or (bound - shown.pts) * self._tick > _SEEK_BEYOND_S:
+            shown = self._seek(bound, time_ns)
+        while self._next is not None and self._next.pts <= bound:
+            shown, self._next = self._next, self._advance()
+        self._shown = shown
+        if self._next is None and bound > self._end(shown):
+            raise MediaError(self.location, f"ends before {time_ns} ns: its last frame is at {_to_ns(shown.pts, self._tick)} ns")
+        return shown
+
+    def _seek(self, bound: int, time_ns: int) -> av.VideoFrame:
+        """Go to a frame at or before `bound` from which decoding is sound.
+
+        Not every packet flagged as a keyframe is one; the decoder gives nothing until the next real one, so step back, twice as far each time.
+        """
+        start = self._stream.start_time or 0
+        target, step = bound, int(1 / self._tick)
+        while True:
+            at_start = target <= start
+            self._container.seek(max(target, start), stream=self._stream)
+            self._frames = self._container.decode(self._stream)
+            first = self._advance()
+            if first is not None and first.pts <= bound:
+                self._next = self._advance()
+                return first
+            if at_start:
+                self._shown = None
+                raise MediaError(self.location, f"has no frame at or before {time_ns} ns")
+            target, step = target - step, step * 2
+
+    def _advance(self) -> av.VideoFrame | None:
+        return next((frame for frame in self._frames if frame.pts is not None), None)
+
+    def _end(self, last: av.VideoFrame) -> int:
+        """Tick at which the video ends, as its header says, but not before its last frame does.
+
+        Some recorders count the stated duration from 0, some from the first frame; the later end is taken.
+        """
+        import av
+
+        stated = self._stream.duration
+        if stated is None and self._container.duration is not None:
+            stated = int(Fraction(self._container.duration, av.time_base) / self._tick) + 1
+        return max((self._stream.start_time or 0) + (stated or 0), last.pts + max(last.duration or 0, 1)) + 1
+
+    def _to_image(self, frame: av.VideoFrame, size_px: tuple[int, int] | None) -> Image:
+        from PIL import Image
+
+        width, height = size_px or (frame.width, frame.height)
+        # rgb24 is right at every width; four-byte formats are faster, but wrong in the last columns of widths such as 1026 (FFmpeg 8).
+        packed = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
+        plane = packed.planes[0]
+        return Image.frombytes("RGB", (width, height), memoryview(plane), "raw", "RGB", plane.line_size, 1)
+
+
+def _to_ns(pts: int, tick: Fraction) -> int:
+    return int(pts * tick * _NS_PER_S)
+
+
+def _open_remote(location: str) -> Any:
+    import fsspec
+
+    return fsspec.open(location, "rb").open()
+
+
+@cache
+def _open_videos() -> ResourceCache[VideoReader]:
+    """The videos that this process holds open, least recently used closed first; emptied before a fork."""
+    from mediaref.resource_cache import ResourceCache
+
+    return ResourceCache(max_size=MAX_OPEN_VIDEOS)
+
+
+@contextmanager
+def open_video(location: str) -> Iterator[VideoReader]:
+    """Lend the reader of a video, exclusively; it stays open for the next one who asks, `MAX_OPEN_VIDEOS` at most per process.
+
+    Raises:
+        MediaError: It cannot be opened.
+        OSError: It does not exist.
+    """
+    videos = _open_videos()
+    # A file that was replaced is another file.
+    status = None if is_url(location) else os.stat(location)  # noqa: PTH116 one of many per row, and Path costs as much as the call
+    key = location if status is None else f"{location}#{status.st_mtime_ns}#{status.st_size}"
+    reader = videos.try_acquire(key)
+    if reader is None:
+        opened = VideoReader(location)
+        reader, is_mine = videos.try_insert_or_acquire(key, opened, opened.close)
+        if not is_mine:
+            opened.close()
+    try:
+        with reader.lock:
+            yield reader
+    finally:
+        videos.release_if(key, reader)
+
+
+def num_open_videos() -> int:
+    """Return how many videos this process holds open."""
+    return len(_open_videos())
+
+
+def close_videos() -> None:
+    """Close all videos that this process holds open."""
+    _open_videos().clear()

@@ -1,0 +1,145 @@
+"""`owa-data cache`: what can go, goes; what is in use, stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from owa_data.cli.main import main
+from owa_data.store.cache_upkeep import choose_droppable, drop, read_contents
+from owa_data.store.shard_cache import ShardCache, ShardRecord
+from tests.conftest import Repo
+from tests.versions.build import build_toy_datasets, tokenizer_params
+
+KEYS = tuple(f"{digit}" * 64 for digit in "abc")
+
+
+def _publish(cache: ShardCache, key: str, content: bytes) -> None:
+    shard = cache.temporary_path(key)
+    shard.write_bytes(content)
+    cache.publish(ShardRecord(key, "", len(content), 0, {}), shard)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    """Two shards, the first one linked by a dataset, a remembered fact, and two unfinished files, one of them old."""
+    cache = ShardCache(tmp_path / "cache")
+    _publish(cache, KEYS[0], b"one")
+    _publish(cache, KEYS[1], b"two!")
+    _publish(cache, KEYS[2], b"")
+    cache.link(KEYS[0], tmp_path / "linked.arrow")
+    old = cache.temporary_path(KEYS[0])
+    old.write_bytes(b"12345")
+    os.utime(old, (time.time() - 7200,) * 2)
+    cache.path_of("d" * 64).parent.mkdir()
+    cache.path_of("d" * 64).write_bytes(b"a shard without its record")
+    return cache
+
+
+def test_contents(cache: ShardCache) -> None:
+    contents = read_contents(cache)
+    assert [(shard.key, shard.size_bytes, shard.is_linked_elsewhere) for shard in contents.shards] == [
+        (KEYS[0], 3, True),
+        (KEYS[1], 4, False),
+    ]
+    assert [part.key for part in contents.remembered] == [KEYS[2]]
+    assert sorted(part.size_bytes for part in contents.leftovers) == [5, 26]
+
+
+def test_what_nothing_else_links_goes(cache: ShardCache) -> None:
+    chosen = choose_droppable(read_contents(cache), min_age_s=0, referenced=None)
+    assert [shard.key for shard in chosen.shards] == [KEYS[1]]
+    assert chosen.remembered == []
+    assert chosen.freed_bytes == 4 + 5 + 26
+    drop(cache, chosen)
+    assert cache.find(KEYS[0])
+    assert cache.find(KEYS[1]) is None
+    assert cache.find(KEYS[2])
+    assert read_contents(cache).leftovers == []
+
+
+def test_what_nothing_references_goes_and_only_then_frees_space_when_it_was_alone(cache: ShardCache) -> None:
+    chosen = choose_droppable(read_contents(cache), min_age_s=0, referenced={KEYS[1]}, remembered_too=True)
+    assert [shard.key for shard in chosen.shards] == [KEYS[0]]
+    assert [part.key for part in chosen.remembered] == [KEYS[2]]
+    assert chosen.freed_bytes == 5 + 26
+
+
+def test_what_is_young_stays(cache: ShardCache) -> None:
+    chosen = choose_droppable(read_contents(cache), min_age_s=3600, referenced=set())
+    assert chosen.shards == []
+    assert [part.size_bytes for part in chosen.leftovers] == [5]
+
+
+def test_a_running_build_keeps_everything(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
+    with cache.in_use(), cache.in_use(), pytest.raises(SystemExit) as end:
+        main(["cache", "gc", "--min-age-hours", "0"])
+    assert end.value.code == 1
+    assert "a build is using the shard cache now" in capsys.readouterr().err
+    assert cache.find(KEYS[1])
+    with pytest.raises(SystemExit) as end:
+        main(["cache", "gc", "--min-age-hours", "0"])
+    assert end.value.code == 0
+    assert "dropped 1 shards (0.0 MB), 0 remembered facts, 2 unfinished files" in capsys.readouterr().out
+    assert cache.find(KEYS[1]) is None
+
+
+def test_a_build_whose_shards_went_after_it_was_planned_makes_them_again(toy_recordings: Path, tmp_path: Path) -> None:
+    from owa_data.event.build import EventConversion, event_inputs
+    from owa_data.params import EventParams, RawParams
+    from owa_data.raw.build import build_index
+    from owa_data.store.incremental import build_dataset, plan_build
+    from tests.versions.build import RUNTIME
+
+    folder = build_toy_datasets(tmp_path / "first", toy_recordings, tokenizer_params())
+    cache = ShardCache(folder / "cache")
+    raw = RawParams(dir=str(toy_recordings), watch=str(toy_recordings), metadata="")
+    conversion = EventConversion(EventParams())
+    plan = plan_build(conversion, event_inputs(build_index(raw, cache, RUNTIME).episodes, str(toy_recordings)), cache)
+    assert plan.missing == []
+    shutil.rmtree(folder / "data")
+    with cache.alone() as is_alone:
+        assert is_alone
+        drop(cache, choose_droppable(read_contents(cache), min_age_s=0, referenced=None))
+    assert read_contents(cache).shards == []
+    lineage = build_dataset(conversion, plan, tmp_path / "event", cache, RUNTIME, {})
+    assert len(lineage.episodes) == 3
+    assert len(read_contents(cache).shards) == 3
+
+
+@pytest.mark.slow
+def test_scopes_over_tags_and_experiments(make_repo: Callable[..., Repo]) -> None:
+    repo = make_repo()
+    owa_data = ("python", "-m", "owa_data.cli.main", "cache")
+    gc = (*owa_data, "gc", "--min-age-hours", "0")
+    repo.set_params(fsl__max_sequence_length=512)
+    repo.run("dvc", "repro", "fsl")
+    repo.commit("v1")
+    repo.run("git", "tag", "-a", "v1", "-m", "v1")
+    repo.run("dvc", "exp", "run", "fsl", "-S", "fsl.max_sequence_length=1024", "--name", "longer")
+    repo.run("git", "checkout", "-q", ".")
+    repo.set_params(fsl__max_sequence_length=2048)
+    repo.run("dvc", "repro", "fsl")
+    repo.commit("v2")
+    # Event shards are shared by all three; fsl shards of three episodes are not.
+    assert "12 shards" in repo.run(*owa_data, "status")
+    assert "would drop 0 shards" in repo.run(*gc, "--dry-run")
+    assert "would drop 0 shards" in repo.run(*gc, "--dry-run", "-T", "-e")
+    output = repo.run(*gc, "--dry-run", "-w", "-e")
+    assert "would drop 3 shards" in output
+    assert "`dvc gc` frees" in output
+    assert "would drop 6 shards" in repo.run(*gc, "--dry-run", "-w")
+    # `dvc gc` forgets the tag and the experiment, but frees nothing of what the shard cache has; then this does.
+    repo.run("dvc", "gc", "-w", "-f", "-q")
+    assert "6 shards" in repo.run(*owa_data, "status").splitlines()[2]
+    output = repo.run(*gc)
+    assert "dropped 6 shards" in output
+    assert "Data and pipelines are up to date" in repo.run("dvc", "repro", "fsl")
