@@ -11,16 +11,23 @@ from pathlib import Path
 
 import pytest
 
+from owa_data.binned.build import BinnedConversion
+from owa_data.event.build import EventConversion
+from owa_data.params import BinnedParams, EventParams, RuntimeParams
 from owa_data.sample.generate import generate_sample
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, write_video
+from owa_data.store.incremental import EpisodeInput, build_dataset, plan_build, shard_inputs
+from owa_data.store.shard_cache import ShardCache
+from owa_data.store.source import open_source, sha256_of
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("OWA_DATA_TEST_SHARED", ROOT.parent / "shared"))
 
 TOY_PARAMS = SimulationParams(duration_s=4, screen_hz=30, clicks_hz=4, wheel_hz=2, keys_hz=4, idle_share=0.05, max_idle_s=0.5)
 TOY_FRAME_SIZE_PX = (200, 80)
+BUILT_SEQUENCE_LENGTH = 512
 
 
 def shared_path(name: str) -> Path:
@@ -57,6 +64,33 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     generate_sample(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Event, binned and fsl datasets of two toy episodes with their videos; `recordings/` beside them."""
+    root = tmp_path_factory.mktemp("built")
+    inputs = []
+    for seed, (episode_path, split) in enumerate([("a/one.mcap", "train"), ("b/two.mcap", "test")]):
+        path = write_toy(root / "recordings", episode_path, seed, video=True)
+        with open_source(path) as source:
+            digest, size = sha256_of(source), source.size_bytes
+        metadata = {"instruction": "Win the duel"} if split == "train" else {}
+        inputs.append(EpisodeInput(episode_path, split, split, metadata, str(path), digest, size))
+    runtime, cache = RuntimeParams(num_workers=1, progress=False), ShardCache(root / "cache")
+    events = EventConversion(EventParams())
+    lineage = build_dataset(events, plan_build(events, inputs, cache), root / "event", cache, runtime, {})
+    bins = BinnedConversion(BinnedParams())
+    build_dataset(bins, plan_build(bins, shard_inputs(lineage, root / "event"), cache), root / "binned", cache, runtime, {})
+    arguments = [f"in_dir={root}/event", f"out_dir={root}/fsl", f"metrics_dir={root}/m", f"plots_dir={root}/p"]
+    subprocess.run(
+        [sys.executable, "-m", "stages.fsl", *arguments, f"max_sequence_length={BUILT_SEQUENCE_LENGTH}", "runtime.num_workers=1"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OWA_DATA_SHARD_CACHE": str(root / "cache")},
+        check=True,
+        capture_output=True,
+    )
+    return root
 
 
 class Repo:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from owa_data.cli import cache, card, decode, doctor, init, scan, summary, tokenizer, verify
+from owa_data.cli import cache, card, decode, doctor, init, scan, show, summary, tokenizer, verify
 from owa_data.errors import OwaDataError
 
 # A new subcommand is one module and one name here.
-COMMANDS = (init, scan, doctor, tokenizer, summary, decode, verify, card, cache)
+COMMANDS = (init, scan, doctor, tokenizer, summary, show, decode, verify, card, cache)
 
 
 def make_parser() -> argparse.ArgumentParser:

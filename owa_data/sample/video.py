@@ -91,7 +91,7 @@ def read_time_code(frame: Frame) -> int:
 def write_video(
     path: Path, frames: list[Frame], pts_ns: npt.NDArray[np.int64], *, max_b_frames: int = 0, keyframe_every: int = 60
 ) -> None:
-    """Encode frames at their times. Deterministic (one thread). Odd sizes are padded by the encoder's format to even ones.
+    """Encode frames at their times. Deterministic (one thread). Odd sizes are stored with full colour, as 4:2:0 needs even ones.
 
     Args:
         path: The `.mkv` to write.
@@ -103,7 +103,7 @@ def write_video(
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=60)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
         stream.time_base = stream.codec_context.time_base = _tick()
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = keyframe_every

@@ -45,11 +45,11 @@ def split_like(values: Sequence[T], lists: Sequence[Sequence[Any]]) -> list[list
     return [list(values[first:stop]) for first, stop in pairwise(bounds)]
 
 
-def encode_messages(stored: Sequence[bytes | str], encoder: Encoder, counts: Counter[str]) -> list[list[str]]:
-    """Encode stored messages: for each a list of its text, empty where the encoding has none for it (counted as `not_encodable`)."""
+def event_table(stored: Sequence[bytes | str]) -> pa.Table:
+    """Return stored messages as rows of an event dataset, all in one interval, for `read_events`."""
     messages = [_parse(part) for part in stored]
     payloads = [part if isinstance(part, bytes) else part.encode() for part in stored]
-    rows = pa.table(
+    return pa.table(
         {
             "topic": pa.array([message.topic for message in messages], pa.string()),
             "timestamp_ns": pa.array(np.array([message.timestamp for message in messages], np.int64)),
@@ -58,9 +58,15 @@ def encode_messages(stored: Sequence[bytes | str], encoder: Encoder, counts: Cou
             "interval_index": pa.array(np.zeros(len(messages), np.int32)),
         }
     )
-    encoded = encoder.encode(read_events(rows))
-    texts: list[list[str]] = [[] for _ in messages]
-    for source, text in zip(encoded.sources.tolist(), encoded.texts(), strict=True):
+
+
+def encode_messages(stored: Sequence[bytes | str], encoder: Encoder, counts: Counter[str]) -> list[list[str]]:
+    """Encode stored messages: for each a list of its text, empty where the encoding has none for it (counted as `not_encodable`)."""
+    encoded = encoder.encode(read_events(event_table(stored)))
+    texts: list[list[str]] = [[] for _ in stored]
+    # The token schemes have a place for the image inside the event, the text encodings none beside their words.
+    written = encoded.texts(images=bool(encoder.pieces))
+    for source, text in zip(encoded.sources.tolist(), written, strict=True):
         texts[source].append(text)
     counts.update({name: number for name, number in encoded.counts.items() if number})
     return texts

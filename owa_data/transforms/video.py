@@ -132,7 +132,10 @@ class VideoReader:
         return next((frame for frame in self._frames if frame.pts is not None), None)
 
     def _end(self, last: av.VideoFrame) -> int:
-        """Tick at which the video ends, as its header says, but not before its last frame does."""
+        """Tick at which the video ends, as its header says, but not before its last frame does.
+
+        Some recorders count the stated duration from 0, some from the first frame; the later end is taken.
+        """
         import av
 
         stated = self._stream.duration

@@ -1,0 +1,240 @@
+"""Frames are the right ones: each carries its own time."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import resource
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from owa_data.errors import MediaError, ParamsError
+from owa_data.sample.video import read_time_code, write_time_code, write_video
+from owa_data.transforms.images import ImageLoader, ImageReference
+from owa_data.transforms.media import MediaFinder
+from owa_data.transforms.video import MAX_OPEN_VIDEOS, VideoReader, close_videos, num_open_videos
+from tests.conftest import shared_path
+
+NUM_FRAMES = 75
+SIZE_PX = (200, 80)
+MS = 1_000_000
+
+
+def coded_frames(pts_ns, size_px=SIZE_PX):
+    rng = np.random.default_rng(0)
+    frames = []
+    for time_ns in pts_ns.tolist():
+        frame = rng.integers(60, 200, (size_px[1] // 8 + 1, size_px[0] // 8 + 1, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        frame = np.ascontiguousarray(frame[: size_px[1], : size_px[0]])
+        write_time_code(frame, time_ns)
+        frames.append(frame)
+    return frames
+
+
+def constant_times(rate_hz=60, start_ns=0):
+    return start_ns + np.arange(NUM_FRAMES) * 1_000_000_000 // rate_hz
+
+
+def variable_times():
+    steps = np.random.default_rng(1).choice([16_666_666, 33_333_333, 16_666_667, 700_000_000, 50_000_000], NUM_FRAMES)
+    return np.cumsum(steps)
+
+
+VIDEOS = {
+    "constant": (constant_times(), SIZE_PX, {}),
+    "constant_30": (constant_times(30), SIZE_PX, {}),
+    "variable": (variable_times(), SIZE_PX, {}),
+    "b_frames": (constant_times(), SIZE_PX, {"max_b_frames": 3, "keyframe_every": 20}),
+    "variable_b_frames": (variable_times(), SIZE_PX, {"max_b_frames": 2, "keyframe_every": 10}),
+    "non_zero_start": (constant_times(start_ns=5_017_000_000), SIZE_PX, {}),
+    "non_zero_start_b_frames": (constant_times(start_ns=5_017_000_000), SIZE_PX, {"max_b_frames": 2}),
+    "one_keyframe": (variable_times(), SIZE_PX, {"keyframe_every": 100_000}),
+    "odd_size": (constant_times(), (225, 81), {}),
+    "even_but_not_by_eight": (constant_times(), (226, 82), {}),
+}
+
+
+@pytest.fixture(scope="module", params=VIDEOS)
+def video(request, tmp_path_factory):
+    pts_ns, size_px, options = VIDEOS[request.param]
+    path = tmp_path_factory.mktemp("video") / f"{request.param}.mkv"
+    write_video(path, coded_frames(pts_ns, size_px), pts_ns, **options)
+    yield path, pts_ns, size_px
+    close_videos()
+
+
+def codes_of(images):
+    return [read_time_code(np.asarray(image)) for image in images]
+
+
+def screen_json(uri, pts_ns=None, **fields):
+    reference = {"uri": uri} if pts_ns is None else {"uri": uri, "pts_ns": int(pts_ns)}
+    return json.dumps({"media_ref": reference, **fields})
+
+
+def reference(uri, pts_ns=None, **fields):
+    return ImageReference("a/one.mcap", "row 3", screen_json(uri, pts_ns, **fields))
+
+
+def loader(folder, **options):
+    return ImageLoader(MediaFinder(str(folder)), **options)
+
+
+def test_each_image_is_the_frame_at_its_time(video):
+    path, pts_ns, size_px = video
+    reader = VideoReader(str(path))
+    expected = np.rint(pts_ns / 1e6).astype(int)
+    images = reader.read(pts_ns.tolist(), None)
+    assert codes_of(images) == expected.tolist()
+    assert {image.size for image in images} == {size_px}
+    # In any order, in any grouping, one at a time and again.
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        chosen = rng.integers(0, len(pts_ns), int(rng.integers(1, 9)))
+        assert codes_of(reader.read(pts_ns[chosen].tolist(), None)) == expected[chosen].tolist()
+    reader.close()
+
+
+def test_between_two_frames_the_earlier_one_shows(video):
+    path, pts_ns, _ = video
+    reader = VideoReader(str(path))
+    between = ((pts_ns[:-1] + pts_ns[1:]) // 2).tolist()
+    assert codes_of(reader.read(between, None)) == np.rint(pts_ns[:-1] / 1e6).astype(int).tolist()
+    reader.close()
+
+
+def test_before_the_first_frame_and_after_the_end_is_an_error(video):
+    path, pts_ns, _ = video
+    reader = VideoReader(str(path))
+    if pts_ns[0] > 10 * MS:
+        with pytest.raises(MediaError, match=r"has no frame at or before 1000000 ns"):
+            reader.read([MS], None)
+    with pytest.raises(MediaError, match=r"ends before .* its last frame is at"):
+        reader.read([2 * int(pts_ns[-1]) + 5_000_000_000], None)
+    assert codes_of(reader.read([int(pts_ns[3])], None)) == [round(pts_ns[3] / 1e6)]
+    reader.close()
+
+
+def test_pixels_are_right_up_to_the_last_column(tmp_path):
+    # Four-byte formats of FFmpeg 8 are wrong in the last columns of such widths.
+    for width in (449, 450, 1026, 225):
+        path = tmp_path / f"{width}.mkv"
+        picture = np.full((64, width, 3), (200, 40, 90), np.uint8)
+        write_video(path, [picture] * 3, np.arange(3) * 20 * MS)
+        image = np.asarray(VideoReader(str(path)).read([20 * MS], None)[0]).astype(int)
+        assert np.abs(image - picture).max() < 12, width
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "tensorcodec"])
+def test_every_decoder_gives_the_same_frames(video, decoder):
+    path, pts_ns, _ = video
+    references = [reference(path.name, time_ns) for time_ns in pts_ns[::7]]
+    images = loader(path.parent.parent, decoder=decoder).load(
+        [ImageReference(f"{path.parent.name}/one.mcap", r.row, r.payload) for r in references]
+    )
+    assert codes_of(images) == np.rint(pts_ns[::7] / 1e6).astype(int).tolist()
+
+
+@pytest.mark.parametrize("name", ["0.3.2", "0.4.2", "0.5.1"])
+def test_real_videos_in_any_order(name):
+    """The recorder of 0.3.2 flagged every packet as a keyframe, 0.5.1 has a single one."""
+    path = shared_path(f"recordings/{name}.mkv")
+    with av.open(str(path)) as container:
+        frames = {frame.pts: frame.reformat(format="rgb24").to_ndarray() for frame in container.decode(video=0)}
+    reader = VideoReader(str(path))
+    for pts in np.random.default_rng(0).permutation(list(frames)).tolist():
+        # A recorder writes 16,666,666 where Matroska keeps 17 ms.
+        found = np.asarray(reader.read([pts * MS - 400_000], None)[0]).astype(int)
+        assert np.abs(found - frames[pts]).max() <= 2, pts
+    reader.close()
+
+
+def test_images_are_scaled_and_copies_are_their_own(tmp_path):
+    pts_ns = constant_times()
+    write_video(tmp_path / "a.mkv", coded_frames(pts_ns), pts_ns)
+    images = loader(tmp_path.parent, size_px=(64, 48)).load(
+        [ImageReference(f"{tmp_path.name}/one.mcap", "", screen_json("a.mkv", pts_ns[2]))] * 2
+    )
+    assert [image.size for image in images] == [(64, 48)] * 2
+    images[0].putpixel((0, 0), (1, 2, 3))
+    assert images[1].getpixel((0, 0)) != (1, 2, 3)
+
+
+def test_embedded_and_single_images(tmp_path):
+    picture = Image.new("RGB", (9, 5), (10, 200, 30))
+    (tmp_path / "a").mkdir()
+    picture.save(tmp_path / "a" / "still.png")
+    content = io.BytesIO()
+    picture.save(content, "png")
+    uri = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    images = loader(tmp_path).load([reference("still.png"), reference(uri), reference(uri, 5)])
+    assert [image.getpixel((8, 4)) for image in images] == [(10, 200, 30)] * 3
+    assert [image.mode for image in images] == ["RGB"] * 3
+
+
+def test_failures_by_policy_are_counted(tmp_path):
+    (tmp_path / "a").mkdir()
+    pts_ns = constant_times()
+    write_video(tmp_path / "a" / "v.mkv", coded_frames(pts_ns), pts_ns)
+    (tmp_path / "a" / "broken.mkv").write_bytes(b"no video")
+    references = [
+        reference("v.mkv", pts_ns[5]),
+        reference("gone.mkv", 0, shape=[30, 20]),
+        reference("broken.mkv", 0),
+        reference("v.mkv", 90_000_000_000),
+    ]
+    skipping = loader(tmp_path, on_error="skip")
+    assert [image is None for image in skipping.load(references)] == [False, True, True, True]
+    assert skipping.counts == {"loaded": 1, "skipped": 3}
+    grey = loader(tmp_path, on_error="placeholder", size_px=(8, 8))
+    assert [image.size for image in grey.load(references)] == [(8, 8)] * 4
+    assert grey.counts == {"loaded": 1, "placeholders": 3}
+    for failing in references[1:]:
+        with pytest.raises(MediaError, match="row 3, reference"):
+            loader(tmp_path).load([failing])
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ParamsError, match=r"decoder: 'cv2' is not known\. Decoders: pyav"):
+        loader("", decoder="cv2")
+    with pytest.raises(ParamsError, match="on_image_error: 'warn'"):
+        loader("", on_error="warn")
+
+
+def num_descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors by /proc")
+def test_descriptors_and_memory_stay_bounded(tmp_path):
+    """2,000 random rows over 100 videos."""
+    pts_ns = constant_times()[:30]
+    write_video(tmp_path / "0.mkv", coded_frames(pts_ns), pts_ns)
+    for index in range(1, 100):
+        (tmp_path / f"{index}.mkv").write_bytes((tmp_path / "0.mkv").read_bytes())
+    close_videos()
+    rng = np.random.default_rng(3)
+    images = loader(tmp_path.parent)
+    before, most, peaks = num_descriptors(), 0, []
+    for row in range(2000):
+        chosen = rng.integers(0, 100, 2)
+        times = rng.integers(0, 30, 2)
+        references = [
+            ImageReference(f"{tmp_path.name}/e.mcap", "", screen_json(f"{video}.mkv", pts_ns[time]))
+            for video, time in zip(chosen, times, strict=True)
+        ]
+        assert codes_of(images.load(references)) == np.rint(pts_ns[times] / 1e6).astype(int).tolist()
+        most = max(most, num_descriptors())
+        assert num_open_videos() <= MAX_OPEN_VIDEOS
+        if row in (500, 1999):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert most - before <= MAX_OPEN_VIDEOS + 2
+    assert peaks[1] - peaks[0] < 30_000  # kB
+    close_videos()
+    assert num_descriptors() <= before

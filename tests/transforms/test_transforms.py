@@ -1,0 +1,188 @@
+"""Stored rows to samples, through plain datasets and through ours."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pytest
+
+import owa_data
+from owa_data.encoding.registry import ENCODERS
+from owa_data.errors import MediaError, ParamsError, SchemaError
+from owa_data.sample.video import read_time_code
+from owa_data.transforms import (
+    auto_set_transform,
+    create_binned_dataset_transform,
+    create_event_dataset_transform,
+    create_fsl_dataset_transform,
+    load_from_disk,
+)
+from tests.conftest import BUILT_SEQUENCE_LENGTH, ROOT
+
+
+@pytest.fixture
+def elsewhere(built, tmp_path, monkeypatch):
+    """A working directory outside any repository; the environment says where recordings are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OWA_DATA_RECORDINGS", str(built / "recordings"))
+    return built
+
+
+def times_of(screens):
+    return [round(screen.media_ref.pts_ns / 1e6) for screen in screens]
+
+
+def codes_of(images):
+    return [read_time_code(np.asarray(image)) for image in images]
+
+
+def test_fsl_rows_hold_tensors_and_the_frames_of_their_references(elsewhere):
+    torch = pytest.importorskip("torch")
+    train = load_from_disk(elsewhere / "fsl")["train"]
+    references = auto_set_transform(load_from_disk(elsewhere / "fsl")["train"], load_images=False)
+    train.auto_set_transform(stage="fsl", load_images=True, image_size_px=None)
+    assert len(train) > 3
+    for row, plain in zip(train, references, strict=True):
+        assert isinstance(row["input_ids"], torch.Tensor)
+        assert row["input_ids"].shape == row["attention_mask"].shape == (BUILT_SEQUENCE_LENGTH,)
+        assert row["input_ids"].dtype == torch.int64
+        assert row["texts"].count("<image_placeholder>") == len(row["images"])
+        assert codes_of(row["images"]) == times_of(plain["images"])
+    assert train[0:3]["input_ids"].shape == (3, BUILT_SEQUENCE_LENGTH)
+
+
+def test_fsl_images_have_the_size_that_the_tokenizer_expects(elsewhere):
+    row = load_from_disk(elsewhere / "fsl")["train"].auto_set_transform()[0]
+    assert {image.size for image in row["images"]} == {(448, 448)}
+
+
+def test_plain_datasets_do_as_well(elsewhere):
+    train = datasets.load_from_disk(str(elsewhere / "fsl"))["train"]
+    train.set_transform(create_fsl_dataset_transform(load_images=True))
+    assert codes_of(train[1]["images"])[0] > 0
+    both = datasets.concatenate_datasets(list(datasets.load_from_disk(str(elsewhere / "fsl")).values()))
+    parts = [
+        both.select([2, 0]),
+        both.shuffle(seed=1),
+        both.filter(lambda row: row["num_tokens"] > 3),
+        both.train_test_split(0.5, seed=0)["train"],
+    ]
+    for part in parts:
+        assert auto_set_transform(part) is part
+        assert part[0]["images"][0].size == (448, 448)
+
+
+def test_the_method_stays_with_what_is_chosen(elsewhere):
+    train = load_from_disk(elsewhere / "fsl")["train"]
+    parts = [train.select([1]), train.shuffle(seed=0), train.filter(lambda _: True), *train.train_test_split(0.5).values()]
+    for part in parts:
+        assert part.auto_set_transform(load_images=False)[0]["images"]
+    copy = pickle.loads(pickle.dumps(train.auto_set_transform()))
+    assert copy[0]["texts"] == train[0]["texts"]
+    assert copy.owa_lineage == train.owa_lineage
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_event_rows(elsewhere, encoder):
+    train = load_from_disk(elsewhere / "event")["train"].auto_set_transform(encoder_type=encoder)
+    messages = load_from_disk(elsewhere / "event")["train"].auto_set_transform(load_images=False, encode_actions=False)
+    for row, plain in zip(train.select(range(40)), messages, strict=False):
+        assert all(isinstance(text, str) for text in row["encoded_events"])
+        assert len(row["encoded_events"]) == 1
+        assert plain["encoded_events"][0].timestamp == row["timestamp_ns"]
+        assert plain["encoded_events"][0].decoded is not None
+        assert codes_of(row["images"]) == times_of(plain["images"])
+        assert len(row["images"]) == (row["topic"] == "screen")
+
+
+def test_event_rows_of_the_default_encoding_read_as_specified(elsewhere):
+    train = load_from_disk(elsewhere / "event")["train"]
+    train.set_transform(create_event_dataset_transform(load_images=False))
+    texts = {row["topic"]: row["encoded_events"] for row in train.select(range(60))}
+    assert texts["screen"] == ["<EVENT_START>screen_capture<EVENT_END>"]
+    assert texts["mouse/raw"][0].startswith("<EVENT_START>mouse_")
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_binned_rows(elsewhere, encoder):
+    loaded = load_from_disk(elsewhere / "binned")
+    auto_set_transform(loaded, stage="binned", encoder_type=encoder)
+    plain = auto_set_transform(load_from_disk(elsewhere / "binned")["train"], load_images=False, encode_actions=False)
+    for row, messages in zip(loaded["train"], plain, strict=True):
+        assert row["instruction"] == "Win the duel"
+        assert len(row["encoded_events"]) == len(messages["encoded_events"])
+        assert codes_of(row["images"]) == times_of(messages["images"])
+        assert row["bin_idx"] == messages["bin_idx"]
+    assert loaded["test"][0]["instruction"] == "Complete the task"
+
+
+def test_transforms_survive_pickling(elsewhere):
+    for create in (create_event_dataset_transform, create_binned_dataset_transform, create_fsl_dataset_transform):
+        copy = pickle.loads(pickle.dumps(create(load_images=False)))
+        assert copy.counts == {}
+
+
+@pytest.mark.slow
+def test_image_processors(elsewhere):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    train = datasets.load_from_disk(str(elsewhere / "fsl"))["train"]
+    processor = transformers.SmolVLMImageProcessorPil(
+        do_image_splitting=False, size={"longest_edge": 64}, max_image_size={"longest_edge": 64}
+    )
+    train.set_transform(create_fsl_dataset_transform(image_processor=processor))
+    assert isinstance(train[0]["images"], torch.Tensor)
+    train.set_transform(create_fsl_dataset_transform(image_processor=len))
+    assert train[0]["images"] == train[0]["texts"].count("<image_placeholder>")
+
+
+def test_a_missing_video_names_row_reference_and_folders(elsewhere, monkeypatch, tmp_path):
+    monkeypatch.setenv("OWA_DATA_RECORDINGS", str(tmp_path))
+    train = load_from_disk(elsewhere / "fsl")["train"].auto_set_transform()
+    with pytest.raises(MediaError) as caught:
+        train[1]
+    message = str(caught.value)
+    start_ns = datasets.load_from_disk(str(elsewhere / "fsl"))["train"][1]["start_ns"]
+    assert message.startswith(f'a/one.mcap: row start_ns {start_ns}, reference {{"uri":"one.mkv","pts_ns":')
+    assert f"OWA_DATA_RECORDINGS: {tmp_path}" in message
+
+
+def test_wrong_uses_are_refused(elsewhere, tmp_path):
+    train = datasets.load_from_disk(str(elsewhere / "fsl"))["train"]
+    with pytest.raises(ParamsError, match="stage: 'raw' is not known"):
+        auto_set_transform(train, stage="raw")
+    with pytest.raises(SchemaError, match="no binned dataset: it has no column bin_idx"):
+        auto_set_transform(train, stage="binned")
+    with pytest.raises(ParamsError, match=r"fsl\.encoder: 'morse'"):
+        create_event_dataset_transform("morse")
+    datasets.Dataset.from_dict({"x": [1]}).save_to_disk(str(tmp_path / "plain"))
+    with pytest.raises(SchemaError, match=r"holds no owa\.json"):
+        load_from_disk(tmp_path / "plain")
+
+
+def test_datasets_and_media_behind_a_url(elsewhere, monkeypatch):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(elsewhere / "fsl"), "/fsl", recursive=True)
+    memory.put(str(elsewhere / "recordings"), "/recordings", recursive=True)
+    monkeypatch.setenv("OWA_DATA_RECORDINGS", "memory://recordings")
+    here = load_from_disk(elsewhere / "fsl")["train"].auto_set_transform(load_images=False)
+    there = load_from_disk("memory://fsl")["train"].auto_set_transform(image_size_px=None)
+    assert codes_of(there[2]["images"]) == times_of(here[2]["images"])
+
+
+def test_importing_the_package_costs_nothing():
+    code = (
+        "import sys, owa_data; print([name for name in ('numpy', 'pyarrow', 'datasets', 'torch', 'av') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout == "[]\n"
+    code = "import sys, owa_data.transforms; print([name for name in ('datasets', 'torch', 'av', 'transformers', 'mediaref', 'fsspec') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout == "[]\n"
+    assert set(owa_data.__all__) <= set(dir(owa_data.transforms))
+    with pytest.raises(AttributeError):
+        owa_data.nothing  # noqa: B018
