@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ import yaml
 from owa_data import load_from_disk
 from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import FslConversion
+from owa_data.fsl.build import FslConversion, fsl_inputs
 from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, write_video
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 
 FRAME_SIZE_PX = (854, 480)
@@ -60,10 +61,13 @@ def build_fsl(folder: Path, recordings: Path) -> Path:
     events = build_dataset(conversion, plan, folder / "event", cache, RUNTIME, {})
     tokenizer = TokenizerParams.model_validate(yaml.safe_load(TOKENIZER.read_text()))
     params, loaded = FslParams(), load_tokenizer(tokenizer)
-    vocabulary = load_vocabulary(loaded, create_encoder(params.encoder), cache)
+    encoder = create_encoder(params.encoder)
+    vocabulary = load_vocabulary(loaded, encoder, cache)
     fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    build_dataset(fsl, plan_build(fsl, shard_inputs(events, folder / "event"), cache), folder / "fsl", cache, RUNTIME, facts)
+    plan = plan_build(fsl, fsl_inputs(events, folder / "event", params), cache)
+    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
+    build_dataset(fsl, plan, folder / "fsl", cache, RUNTIME, facts, add_files=save)
     return folder / "fsl"
 
 

@@ -184,6 +184,13 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
         logger.info(
             "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
         )
+    if num_damaged := len(index.skipped) + sum(bool(episode.damage) for episode in index.episodes):
+        logger.warning(
+            "%d recordings are damaged; `owa-data doctor %s` tells everything about them, raw.on_damaged = %s decides what is done",
+            num_damaged,
+            params.dir,
+            params.on_damaged,
+        )
     if not index.episodes:
         raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
     paths = {episode.episode_path for episode in index.episodes}

@@ -240,7 +240,7 @@ class _Walk:
     """A pass over all records of a file without a usable summary.
 
     A record is believed if its form fits its length. Where one is not, the pass goes on at the next bytes that have the form of a whole
-    chunk, searched from the end of the last record that was proven (`anchor`): a wrong length may have led past whole chunks.
+    chunk, searched from within the last record of proven form (`anchor`): where bytes are missing, its length leads past the next one's start.
     """
 
     def __init__(self, source: ByteSource, layout: Layout, start: int) -> None:
@@ -284,7 +284,6 @@ class _Walk:
                 return False
             self.layout.chunks.append(chunk)
             self.indexed_chunk = chunk
-            # Where the chunk is broken, its length may be too: the next whole one can begin inside it.
             self.anchor = start
             return True
         mislabelled = _parse_chunk(self.source, self.position, length)
@@ -301,7 +300,8 @@ class _Walk:
             if not records.has_exact_length(opcode, content):
                 return False
             self._take_exact(opcode, content)
-            self.anchor = start + length
+            # An attachment may hold another recording, whose chunks are not this one's.
+            self.anchor = start + length if opcode == records.ATTACHMENT else start
         elif opcode < _PRIVATE and opcode not in (records.MESSAGE, *_OF_SUMMARY):
             # The specification lets readers skip what they do not know, but a flipped bit looks the same.
             self._lose(self.position, f"record of unknown type {opcode}", records.RECORD_HEAD_BYTES + length, -1)

@@ -31,17 +31,18 @@ def d2e_params(duration_s: float, index: int) -> SimulationParams:
     )
 
 
+def write_episode(folder: Path, index: int, duration_s: float) -> Path:
+    """Write episode `game_<n>/<index>.mcap`; one that exists is kept. Takes about 6 s per 10 minutes."""
+    path = folder / f"game_{index % 3}" / f"{index:04d}.mcap"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        simulation = simulate(d2e_params(duration_s, index), index)
+        write_recording(temporary, simulation, f"{index:04d}.mkv", FRAME_SIZE_PX, "Benchmark")
+        temporary.rename(path)
+    return path
+
+
 def write_workload(folder: Path, num_episodes: int, duration_s: float) -> list[Path]:
-    """Write episodes `game_<n>/<index>.mcap`; those that exist are kept. Takes about 6 s per 10 minutes."""
-    paths = []
-    for index in range(num_episodes):
-        path = folder / f"game_{index % 3}" / f"{index:04d}.mcap"
-        paths.append(path)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            write_recording(
-                temporary, simulate(d2e_params(duration_s, index), index), f"{index:04d}.mkv", FRAME_SIZE_PX, "Benchmark"
-            )
-            temporary.rename(path)
-    return paths
+    """Write a number of episodes of one length."""
+    return [write_episode(folder, index, duration_s) for index in range(num_episodes)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -37,6 +38,17 @@ class _HashingFile:
         """The owner closes the file."""
 
 
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Name the file where writing to it fails: a full disk says only that it is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tuple[str, int, int]:
     """Write record batches as they come.
 
@@ -45,7 +57,7 @@ def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tup
     """
     schema = stored_schema(kind)
     num_rows = 0
-    with path.open("wb") as file:
+    with naming_file(path), path.open("wb") as file:
         hashing = _HashingFile(file)
         with pa.ipc.new_stream(pa.PythonFile(hashing, "w"), schema) as writer:
             for batch in batches:

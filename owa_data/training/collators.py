@@ -6,17 +6,20 @@ BinnedCollator  samples of the binned transform: images and instruction as promp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from owa_data.errors import ParamsError, SchemaError
+from owa_data.fsl.families import check_processor
+from owa_data.store.dataset_folder import read_lineage
 from owa_data.training.image_tokens import ImageTokens, read_image_tokens
 from owa_data.training.labels import IGNORED, LossOn, is_action_token, make_labels
-from owa_data.training.pixels import pixel_layout
+from owa_data.training.pixels import pixel_layout, split_options
 
 Batch = dict[str, torch.Tensor]
 Sample = Mapping[str, Any]
@@ -28,12 +31,12 @@ class FslCollator:
 
     Attributes:
         image: Image tokens of the dataset.
-        image_processor: Makes pixels of PIL images.
+        image_processor: Makes pixels of PIL images, from `checked_image_processor`.
         loss_on: `events` = every token but padding and images; `actions` = of these, tokens of keyboard and mouse events alone.
     """
 
     image: ImageTokens
-    image_processor: Any
+    image_processor: Callable[..., Any]
     loss_on: LossOn = "events"
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
@@ -77,17 +80,32 @@ def create_fsl_collator(fsl_dir: Path | str, processor: Any, *, loss_on: LossOn 
 
     Args:
         fsl_dir: Folder of the dataset, such as `data/fsl`.
-        processor: A processor of transformers, or its image processor alone.
+        processor: A processor of transformers, as from `AutoProcessor.from_pretrained`.
         loss_on: See `FslCollator`.
 
     Raises:
-        ParamsError: The processor gives another number of tokens per image than the dataset has, or the family has no collator.
+        TokenizerError: The processor gives images another number of tokens than the dataset has.
+        ParamsError: The family has no collator.
     """
     if loss_on not in ("events", "actions"):
         raise ParamsError("collator.loss_on", f"is {loss_on!r}; choose events or actions")
-    image = read_image_tokens(fsl_dir)
-    pixel_layout(image.family)
-    return FslCollator(image, getattr(processor, "image_processor", processor), loss_on)
+    return FslCollator(read_image_tokens(fsl_dir), checked_image_processor(fsl_dir, processor), loss_on)
+
+
+def checked_image_processor(fsl_dir: Path | str, processor: Any) -> Callable[..., Any]:
+    """Return the image processor of a processor, set to make the tiles that the rows of a dataset have tokens for.
+
+    Raises:
+        TokenizerError: It gives images another number of tokens than the rows have; names both.
+        ParamsError: The family has no collator.
+    """
+    facts = read_lineage(fsl_dir, "fsl").facts
+    settings = facts["tokenizer"]["image"]
+    pixel_layout(settings["family"])
+    options = split_options(settings["family"], settings["processor"])
+    if settings["family"] != "plain":  # for trying out: no real processor belongs to it
+        check_processor(facts, processor, **options)
+    return partial(processor.image_processor, **options)
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,7 @@ class BinnedCollator:
 
     Attributes:
         image: Image tokens, as an fsl dataset of the same tokenizer has them.
-        image_processor: Makes pixels of PIL images.
+        image_processor: Makes pixels of PIL images, from `checked_image_processor`.
         tokenizer: The extended tokenizer, saved beside that dataset, as transformers loads it. The answer ends with its end-of-text token, or
             where it has none with its pad token.
         max_sequence_length: A longer sample is an error; choose fewer images per bin or a higher `binned.fps`.
@@ -104,7 +122,7 @@ class BinnedCollator:
     """
 
     image: ImageTokens
-    image_processor: Any
+    image_processor: Callable[..., Any]
     tokenizer: Any
     max_sequence_length: int = 4096
     joint: str = ""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from owa_data.errors import TokenizerError
+from owa_data.fsl.saved_tokenizer import load_saved
 from owa_data.store.dataset_folder import read_lineage
-
-TOKENIZER_FOLDER = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,11 @@ def read_image_tokens(fsl_dir: Path | str) -> ImageTokens:
         SchemaError: There is no fsl dataset.
         TokenizerError: Its saved tokenizer is missing.
     """
-    from tokenizers import Tokenizer
-
     facts = read_lineage(fsl_dir, "fsl").facts
-    path = Path(fsl_dir) / TOKENIZER_FOLDER / "tokenizer.json"
-    if not path.is_file():
-        raise TokenizerError(f"{path} does not exist: rebuild the dataset, `dvc repro fsl`")
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = load_saved(fsl_dir)
     settings, image = facts["tokenizer"]["image"], facts["image"]
     width, height = settings["image_size_px"]
+    # Newlines between the tiles of a split image are ordinary text and no entries of the vocabulary.
     tokens = [token for token, _ in image["span"]]
     return ImageTokens(
         family=settings["family"],

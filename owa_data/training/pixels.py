@@ -5,7 +5,7 @@ Input: lists of PIL images, one per sample, and an image processor. Output: `pix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,7 +17,7 @@ Pixels = dict[str, torch.Tensor]
 SampleImages = Sequence[Sequence[Any]]
 
 
-def flat_pixels(image_processor: Any, images: SampleImages) -> Pixels:
+def flat_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:
     """Lay out images as InternVL takes them: all of the batch one after another.
 
     Returns:
@@ -27,7 +27,7 @@ def flat_pixels(image_processor: Any, images: SampleImages) -> Pixels:
     return {"pixel_values": image_processor(images=flat, return_tensors="pt")["pixel_values"]} if flat else {}
 
 
-def padded_pixels(image_processor: Any, images: SampleImages) -> Pixels:
+def padded_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:
     """Lay out images as SmolVLM and Idefics3 take them: by sample, filled up with images of zeros, which the models leave out.
 
     Returns:
@@ -52,9 +52,23 @@ def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
 
 FLAT_FAMILIES = ("plain", "internvl")
 PADDED_FAMILIES = ("smolvlm", "idefics3")
+# Checkpoints come with one or the other switched on; what counts is how the rows were made.
+_UNSPLIT: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": False}, "smolvlm": {"do_image_splitting": False}}
+_CALL_OPTIONS = ("crop_to_patches", "min_patches", "max_patches", "do_image_splitting")
 
 
-def pixel_layout(family: str) -> Callable[[Any, SampleImages], Pixels]:
+def split_options(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the image processor's call that decide on tiles, as the dataset's tokenizer conf has them.
+
+    Args:
+        family: Model family.
+        settings: `image.processor` of the conf.
+    """
+    given = {name: settings[name] for name in _CALL_OPTIONS if name in settings}
+    return {**_UNSPLIT.get(family, {}), **given}
+
+
+def pixel_layout(family: str) -> Callable[[Callable[..., Any], SampleImages], Pixels]:
     """Return the layout of a model family.
 
     Raises:

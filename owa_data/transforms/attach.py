@@ -20,6 +20,7 @@ import msgspec
 
 from owa_data.errors import ParamsError, SchemaError
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
+from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
 from owa_data.store.source import is_url
 from owa_data.transforms.binned import create_binned_dataset_transform
 from owa_data.transforms.event import create_event_dataset_transform
@@ -46,6 +47,9 @@ NEEDED_COLUMNS = {
     )
 }
 
+# Rows of a streamed dataset that are transformed together; their images are in memory at once.
+_STREAMED_ROWS = 4
+
 # Methods of `Dataset` that give another dataset of the same rows.
 _SAME_ROWS = ("select", "shuffle", "filter", "sort", "skip", "take", "shard", "train_test_split")
 
@@ -55,20 +59,20 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
 
     Args:
         dataset: Any `datasets.Dataset` of stored rows, also after `select`, `shuffle`, `filter`, `train_test_split` or `concatenate_datasets`; or a
-            `DatasetDict`, whose splits all get it.
+            `DatasetDict`, whose splits all get it. A streamed dataset cannot be changed in place: use the one that is returned.
         stage: `event`, `fsl` or `binned`; empty takes what `owa.json` says.
         **options: Of the stage's `create_*_dataset_transform`. Image size (fsl) and instructions (binned) come from `owa.json` where they are not given.
 
     Returns:
-        The dataset itself.
+        The dataset itself; for a streamed one, one that applies the transform as it goes.
 
     Raises:
         ParamsError: An unknown stage, or none given and no `owa.json`.
         SchemaError: The dataset lacks the columns of the stage.
     """
     if isinstance(dataset, dict):
-        for part in dataset.values():
-            auto_set_transform(part, stage, **options)
+        for name, part in dataset.items():
+            dataset[name] = auto_set_transform(part, stage, **options)
         return dataset
     lineages = _lineages_of(dataset)
     stage = stage or (lineages[0].kind if lineages else "")
@@ -78,7 +82,11 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
     missing = {"event": "mcap_message", "fsl": "input_ids", "binned": "bin_idx"}[stage]
     if missing not in dataset.column_names:
         raise SchemaError(f"this is no {stage} dataset: it has no column {missing}; columns: {', '.join(dataset.column_names)}")
-    dataset.set_transform(CREATE[stage](**(_facts(stage, lineages) | options)), columns=columns)
+    transform = CREATE[stage](**(_facts(stage, lineages) | options))
+    if not hasattr(dataset, "set_transform"):
+        needed = dataset.select_columns(columns)
+        return needed.map(transform, batched=True, batch_size=_STREAMED_ROWS, remove_columns=columns)
+    dataset.set_transform(transform, columns=columns)
     return dataset
 
 
@@ -104,7 +112,8 @@ def _lineages_of(dataset: Any) -> list[Lineage]:
     noted = getattr(dataset, "owa_lineage", None)
     if noted is not None:
         return [noted]
-    folders = dict.fromkeys(_dataset_folder(Path(file["filename"])) for file in dataset.cache_files)
+    files = getattr(dataset, "cache_files", [])
+    folders = dict.fromkeys(_dataset_folder(Path(file["filename"])) for file in files)
     return [_read_lineage(str(folder)) for folder in folders if folder is not None]
 
 
@@ -113,20 +122,14 @@ def _dataset_folder(shard: Path) -> Path | None:
 
 
 def _read_lineage(folder: str) -> Lineage:
-    """Read `owa.json` of any kind of dataset, at a path or URL.
+    """Read `owa.json` of any kind of dataset.
 
     Raises:
         FileNotFoundError: There is none.
         SchemaError: It is not readable.
     """
-    path = posixpath.join(folder, LINEAGE_FILE)
-    if is_url(path):
-        import fsspec
-
-        with fsspec.open(path, "rb") as file:
-            content = file.read()
-    else:
-        content = Path(path).read_bytes()
+    path = Path(folder, LINEAGE_FILE)
+    content = path.read_bytes()
     try:
         return msgspec.json.decode(content, type=Lineage)
     except msgspec.DecodeError as error:
@@ -154,6 +157,13 @@ def _dataset_class() -> type:
     for name in _SAME_ROWS:
         setattr(OwaDataset, name, _keeping_class(getattr(Dataset, name)))
     return OwaDataset
+
+
+def _note(streamed: Any, lineage: Lineage) -> Any:
+    """Note the lineage on the splits of a streamed dataset."""
+    for part in streamed.values():
+        part.owa_lineage = lineage
+    return streamed
 
 
 def _restore(state: dict[str, Any]) -> Any:
@@ -184,22 +194,35 @@ def _as_owa_dataset(dataset: Any, lineage: Lineage | None) -> Any:
     return dataset
 
 
-def load_from_disk(path: str | Path, **options: Any) -> Any:
+def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming: bool = False, **options: Any) -> Any:
     """Load a stored dataset, as `datasets.load_from_disk` does, with the method `auto_set_transform` on its splits.
 
     Args:
-        path: Folder or fsspec URL of a dataset or of one of its splits.
+        path: Folder of a dataset or of one of its splits; or the URL of a dataset, such as `s3://bucket/fsl`, or `dvc://data/fsl` for a path in a
+            DVC repository. What a URL names is fetched, only the shards that are not here yet (see `store/remote.py`).
+        repo: For `dvc://`: URL or folder of the repository; empty is the working directory.
+        rev: For `dvc://`: tag, branch, experiment or commit; empty is the current state.
+        streaming: Fetch nothing: rows are read as they are iterated, episode by episode. `auto_set_transform(dataset)` returns the transformed one.
         **options: Of `datasets.load_from_disk`, such as `storage_options`.
 
     Returns:
-        A `DatasetDict` of splits, or a `Dataset` for one split.
+        A `DatasetDict` of splits, or a `Dataset` for one split; an `IterableDatasetDict` when streaming.
 
     Raises:
         SchemaError: There is no `owa.json`: plain datasets are loaded by `datasets.load_from_disk`.
+        ParamsError: `repo` or `rev` for what is no `dvc://` URL.
+        ChangedError: What was fetched is not what `owa.json` names.
     """
     from datasets import load_from_disk as load_plain
 
     folder = str(path).rstrip("/")
+    if (repo or rev) and not folder.startswith("dvc://"):
+        raise ParamsError("repo, rev", f"name a DVC repository, but {folder!r} is no dvc:// URL, such as dvc://data/fsl")
+    if streaming or is_url(folder):
+        remote = open_remote(folder, repo=repo, rev=rev, **(options.pop("storage_options", None) or {}))
+        if streaming:
+            return _note(stream_dataset(remote), remote.lineage)
+        folder = str(fetch_dataset(remote))
     loaded = load_plain(folder, **options)
     lineage = None
     for candidate in (folder, posixpath.dirname(folder)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from owa_data.binned.build import BinnedConversion
@@ -10,7 +11,7 @@ from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs
 from owa_data.fsl.build import FslConversion
 from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
 from owa_data.params import (
     BinnedParams,
     EventParams,
@@ -69,14 +70,10 @@ def build_small(
     build_dataset(binned, plan_build(binned, inputs, cache), built.binned, cache, RUNTIME, {})
     tokenizer = small_tokenizer(family)
     loaded, params = load_tokenizer(tokenizer), FslParams(tokenizer=tokenizer.name, max_sequence_length=max_sequence_length)
-    vocabulary = load_vocabulary(loaded, create_encoder(params.encoder), cache)
+    encoder = create_encoder(params.encoder)
+    vocabulary = load_vocabulary(loaded, encoder, cache)
     fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
     facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    build_dataset(fsl, plan_build(fsl, inputs, cache), built.fsl, cache, RUNTIME, facts)
-    from owa_data.fsl.extend import extend_tokenizer
-    from owa_data.fsl.families import image_span
-
-    (built.fsl / "tokenizer").mkdir(exist_ok=True)
-    extended = extend_tokenizer(loaded, create_encoder("factorized").vocabulary, image_span(tokenizer.image))
-    extended.tokenizer.save(str(built.fsl / "tokenizer/tokenizer.json"))
+    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
+    build_dataset(fsl, plan_build(fsl, inputs, cache), built.fsl, cache, RUNTIME, facts, add_files=save)
     return built

@@ -9,7 +9,7 @@ import torch
 
 from owa_data import create_binned_dataset_transform, load_from_disk
 from owa_data.errors import ParamsError
-from owa_data.training.collators import BinnedCollator
+from owa_data.training.collators import BinnedCollator, checked_image_processor
 from owa_data.training.image_tokens import read_image_tokens
 from owa_data.training.models import load_model
 
@@ -25,7 +25,7 @@ def binned(built):
 
 def collator_of(built, loaded, **options):
     image = read_image_tokens(built.fsl)
-    return BinnedCollator(image, loaded.processor, loaded.tokenizer, **options)
+    return BinnedCollator(image, checked_image_processor(built.fsl, loaded.processor), loaded.tokenizer, **options)
 
 
 def test_dataloader_with_a_collate_function(internvl_built):

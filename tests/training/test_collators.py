@@ -13,7 +13,7 @@ import torch
 
 from owa_data import load_from_disk
 from owa_data.encoding.events import EventKind
-from owa_data.errors import ParamsError, SchemaError
+from owa_data.errors import ParamsError, SchemaError, TokenizerError
 from owa_data.training.collators import create_fsl_collator
 from owa_data.training.image_tokens import read_image_tokens
 from owa_data.training.pixels import flat_pixels, padded_pixels, pixel_layout
@@ -126,6 +126,20 @@ def test_collators_are_picklable(built):
     copy = pickle.loads(pickle.dumps(collator))
     for name, value in collator(samples[:2]).items():
         assert torch.equal(copy(samples[:2])[name], value)
+
+
+def test_a_processor_with_other_image_tokens_is_refused(built):
+    processor = create_small_processor(read_image_tokens(built.fsl))
+    with pytest.raises(TokenizerError, match=r"has 4 <.*> in the rows, but .* gives\s+9"):
+        create_fsl_collator(built.fsl, processor._replace(image_seq_length=9))
+
+
+def test_a_processor_that_would_split_images_is_set_not_to(built):
+    _, samples = samples_of(built)
+    processor = create_small_processor(read_image_tokens(built.fsl))
+    processor.image_processor.crop_to_patches = processor.image_processor.do_image_splitting = True
+    batch = create_fsl_collator(built.fsl, processor)(samples)
+    assert torch.equal(batch["pixel_values"], collator_of(built)(samples)["pixel_values"])
 
 
 def test_choices_are_checked(internvl_built):
