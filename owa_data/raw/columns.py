@@ -123,16 +123,16 @@ def _find_messages(
 ) -> dict[int, MessageSpans]:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
-        return spans_by_walk(content, layout.channels)
+        return spans_by_walk(content, layout.declared)
     try:
         spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets, check=check)
-        if is_sound or is_covered(content, spans, layout.channels):
+        if is_sound or is_covered(content, spans, layout.declared):
             return spans
         cause = "its message indexes do not name every message"
     except MalformedRecordError as error:
         cause = str(error)
     # The records themselves are the truth. It is noted, so that later readers do not take the indexes' word.
-    spans = spans_by_walk(content, layout.channels)
+    spans = spans_by_walk(content, layout.declared)
     problems.append(Problem(chunk.data_offset, f"chunk: {cause}; its records were read one by one"))
     return spans
 
