@@ -28,6 +28,8 @@ from owa_data.store.source import ByteSource
 
 # A message's place in its file, as one number that sorts: chunk number above, byte position in the chunk below.
 _CHUNK_SHIFT = 40
+MAX_TIME_NS = 1 << 62
+"""Later log times are broken clocks; below it, sums and differences of two times stay in int64."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def iter_chunks(
                 Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
             )
         found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
-        yield OpenChunk(content, found if is_sound else _with_times(chunk, found, problems))
+        yield OpenChunk(content, found if is_sound and is_checked else _with_times(chunk, found, problems))
 
 
 def _find_messages(
@@ -136,14 +138,14 @@ def _find_messages(
 
 
 def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Problem]) -> dict[int, MessageSpans]:
-    """Leave out messages whose log time does not fit int64."""
-    num_lost = sum(int(np.count_nonzero(part.times_ns < 0)) for part in spans.values())
+    """Leave out messages with a log time of `MAX_TIME_NS` or more; those over int64 are negative here."""
+    num_lost = sum(int(np.count_nonzero(part.times_ns.view(np.uint64) >= MAX_TIME_NS)) for part in spans.values())
     if not num_lost:
         return spans
-    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**63 ns or more", 0, num_lost))
+    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
     timed = {}
     for channel_id, part in spans.items():
-        fits = part.times_ns >= 0
+        fits = part.times_ns.view(np.uint64) < MAX_TIME_NS
         if fits.any():
             timed[channel_id] = MessageSpans(part.starts[fits], part.ends[fits], part.times_ns[fits])
     return timed

@@ -159,6 +159,6 @@ def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:
 def _reference_name(quoted: bytes) -> str:
     try:
         uri: str = msgspec.json.decode(quoted)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         uri = quoted.decode(errors="replace")
     return EMBEDDED if uri.startswith(EMBEDDED) else uri.replace("\\", "/")
