@@ -126,7 +126,7 @@ def dataset_fingerprint(kind: str, split: str, episodes: Sequence[EpisodeLineage
 
 
 def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
 
 
 def replace_folder(new: Path, folder: Path) -> None:
