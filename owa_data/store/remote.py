@@ -7,6 +7,7 @@ nothing. Either gives what was built, since `owa.json` names the digest of every
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import datasets
 
 FETCHED_FOLDER = "fetched"
+_COPY_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: 
         name = f"{episode.split}/{shard_name(episode.episode_path)}"
         part = cache.temporary_path(episode.key)
         try:
-            filesystem.get_file(f"{root}/{name}", str(part))
+            # Copied as bytes: `get` of a local DVC repository may leave a link to its cache instead.
+            with filesystem.open(f"{root}/{name}", "rb") as source, part.open("wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
             with part.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != episode.sha256:
