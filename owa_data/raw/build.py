@@ -36,6 +36,7 @@ from owa_data.store.source import absolute_path, is_outside, is_url, open_listed
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+_MAX_LINES_OF_A_KIND = 10  # of warnings that every episode can have
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
 
 
 def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) -> None:
+    missing: list[str] = []
     for path, problem in index.skipped.items():
         logger.warning("left out %s: %s", path, problem)
     for episode in index.episodes:
@@ -189,7 +191,11 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
                     media.uri,
                 )
             elif not media.exists and not is_url(params.dir):
-                logger.warning("%s refers to %s, which does not exist", episode.episode_path, media.uri)
+                missing.append(f"{episode.episode_path} refers to {media.uri}, which does not exist")
+    for line in missing[:_MAX_LINES_OF_A_KIND]:
+        logger.warning("%s", line)
+    if len(missing) > _MAX_LINES_OF_A_KIND:
+        logger.warning("... and %d more references to media that do not exist", len(missing) - _MAX_LINES_OF_A_KIND)
     if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
         logger.info(
             "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
