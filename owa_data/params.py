@@ -139,7 +139,10 @@ class EncoderOptions(Params):
 class FslParams(Params):
     """From events to token rows of fixed length. `tokenizer` names a file of conf/tokenizer/."""
 
-    tokenizer: str = Field("byte", description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | your own")
+    tokenizer: str = Field(
+        "byte",
+        description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | qwen2_5_vl | qwen3_vl | your own",
+    )
     encoder: str = Field("factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat")
     encoder_options: EncoderOptions = Field(EncoderOptions(), description="what an encoding adds")
     max_sequence_length: int = Field(4096, ge=16, le=1 << 24, description="ids per row; shorter rows are padded right")

@@ -83,6 +83,9 @@ class Statements:
     counts: dict[str, int]
 
 
+_NUM_COLUMNS = 8  # event, rank, verb, detail, x, y, is_placed, amount
+
+
 class _Window(msgspec.Struct):
     title: str
 
@@ -95,14 +98,18 @@ class _Columns:
 
     def add(self, rows: Int64s, rank: int, verb: Verb | Int64s, **fields: Int64s | int) -> None:
         """Add one statement for each of the events `rows`; `rank` orders those of one event."""
+        if not len(rows):
+            return  # most kinds are absent from the few events of one row, where what an encoding costs counts
+        part = np.empty((len(rows), _NUM_COLUMNS), np.int64)
         values = [fields.get(name, 0) for name in ("detail", "x", "y", "is_placed", "amount")]
-        columns = [rows, rank, verb, *values]
-        self.parts.append(np.stack([np.broadcast_to(np.asarray(column, np.int64), rows.shape) for column in columns], axis=1))
+        for column, value in enumerate([rows, rank, verb, *values]):
+            part[:, column] = value
+        self.parts.append(part)
 
 
 def statements_of(events: Events) -> Statements:
     """Return what there is to say of events; equal statements are made once."""
-    columns = _Columns([])
+    columns = _Columns([np.empty((0, _NUM_COLUMNS), np.int64)])
     columns.add(np.flatnonzero(events.kinds == EventKind.SCREEN), 0, Verb.SCREEN)
     keys = np.flatnonzero((events.kinds == EventKind.KEYBOARD) & (events.vk >= 0) & (events.vk < NUM_KEYS))
     columns.add(keys, 0, np.where(events.pressed[keys], Verb.KEY_PRESS, Verb.KEY_RELEASE), detail=events.vk[keys])

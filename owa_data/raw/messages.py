@@ -245,7 +245,7 @@ def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bool
     vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
     groups, rest = _split_alike(payloads, Keyboard, ("vk",))
     for group in groups:
-        vk[group.rows] = group.integers["vk"]
+        vk[group.rows] = group.integers.get("vk", group.message.vk)  # one key alone is part of the shape
         pressed[group.rows] = group.message.event_type == "press"
         valid[group.rows] = True
     rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), Keyboard)

@@ -58,7 +58,15 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 def shard_name(episode_path: str) -> str:
-    """Return the path of an episode's shard below its split's folder."""
+    """Return the path of an episode's shard below its split's folder.
+
+    Raises:
+        SchemaError: The path leads out of that folder: an index or dataset from elsewhere does not decide where files are written or read.
+    """
+    if episode_path.startswith("/") or ".." in episode_path.split("/"):
+        raise SchemaError(
+            f"episode_path {episode_path!r} leads out of its folder: whoever wrote this index or dataset cannot be trusted"
+        )
     return f"{episode_path.removesuffix('.mcap')}.arrow"
 
 
