@@ -23,6 +23,7 @@ from owa_data.store.shards import write_shard
 
 LINEAGE_FILE = "owa.json"
 NO_EPISODES = "no_episodes.arrow"
+TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")  # beside the splits of fsl: what made the rows
 
 
 class EpisodeLineage(msgspec.Struct, frozen=True):
