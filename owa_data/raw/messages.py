@@ -199,7 +199,7 @@ def _decodes(payload: bytes) -> bool:
 
 @dataclass(frozen=True)
 class _Alike(Generic[S]):
-    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of some fields, int64 (m,) each."""
+    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of the fields that vary, int64 (m,) each."""
 
     rows: Int64s
     message: S
@@ -212,7 +212,7 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
     Args:
         payloads: Arrow large_binary (n,).
         form: What they should be.
-        names: Integer fields whose values are wanted. Only flat objects are matched where there are any.
+        names: Integer fields whose values are wanted, where they vary. Only flat objects are matched where there are any.
 
     Returns:
         The groups found, all of valid messages where the values of `names` are within the form's bounds; and the other payloads,
