@@ -76,16 +76,17 @@ def measure_fsl(fsl_dir: Path, recordings: Path) -> dict[str, float]:
     plain = load_from_disk(fsl_dir)["train"].auto_set_transform(load_images=False)
     order = np.random.default_rng(0).permutation(len(rows))[:NUM_FSL_ROWS].tolist()
     num_images, num_wrong = 0, 0
-    wall: dict[str, float] = dict.fromkeys(("ours", *BARE_DECODERS), 0.0)
+    through_mediaref = load_from_disk(fsl_dir)["train"].auto_set_transform(recordings=str(recordings), decoder="tensorcodec")
+    wall: dict[str, float] = dict.fromkeys(("ours", "ours_tensorcodec", *BARE_DECODERS), 0.0)
     cpu = dict(wall)
     for number, index in enumerate([order[0], *order]):
         screens = plain[index]["images"]
         references = _bare_references(screens, plain[index]["episode_path"], recordings)
-        ways: dict[str, Any] = {"ours": (rows.__getitem__, index)}
+        ways: dict[str, Any] = {"ours": (rows.__getitem__, index), "ours_tensorcodec": (through_mediaref.__getitem__, index)}
         ways |= {decoder: (_bare, references, decoder) for decoder in BARE_DECODERS}
         # The first row warms all ways up; then the one that goes first changes from row to row.
         names = list(ways)
-        for name in names[number % 3 :] + names[: number % 3]:
+        for name in names[number % len(names) :] + names[: number % len(names)]:
             result, wall_s, cpu_s = _timed(*ways[name])
             if not number:
                 continue
@@ -100,6 +101,7 @@ def measure_fsl(fsl_dir: Path, recordings: Path) -> dict[str, float]:
     found: dict[str, float] = {"fsl_images": num_images, "fsl_wrong_frames": num_wrong}
     found |= {f"images_per_s_{name}": num_images / seconds for name, seconds in wall.items()}
     found |= {f"fsl_ratio_to_bare_{name}": wall[name] / wall["ours"] for name in BARE_DECODERS}
+    found["fsl_tensorcodec_ratio_to_bare_tensorcodec"] = wall["tensorcodec"] / wall["ours_tensorcodec"]
     found |= {f"fsl_cpu_ratio_to_bare_{name}": cpu[name] / cpu["ours"] for name in BARE_DECODERS}
     return found
 

@@ -23,6 +23,7 @@ from owa_data.store.shards import write_shard
 
 LINEAGE_FILE = "owa.json"
 NO_EPISODES = "no_episodes.arrow"
+TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")  # beside the splits of fsl: what made the rows
 
 
 class EpisodeLineage(msgspec.Struct, frozen=True):
@@ -126,7 +127,7 @@ def dataset_fingerprint(kind: str, split: str, episodes: Sequence[EpisodeLineage
 
 
 def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
 
 
 def replace_folder(new: Path, folder: Path) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_OPEN_VIDEOS = 16
+# Memory of images that are gone, in blocks of 1 MB, that Pillow keeps for the next ones: getting fresh pages from the system takes as long as decoding.
+KEPT_IMAGE_BLOCKS = 128
 _NS_PER_S = 1_000_000_000
 # Decode on rather than seek where the next frame asked for is nearer than this.
 _SEEK_BEYOND_S = 2
@@ -167,7 +169,11 @@ def _open_remote(location: str) -> Any:
 def _open_videos() -> ResourceCache[VideoReader]:
     """The videos that this process holds open, least recently used closed first; emptied before a fork."""
     from mediaref.resource_cache import ResourceCache
+    from PIL import Image
 
+    memory: Any = vars(Image)["core"]  # documented, but not in Pillow's types
+    if not memory.get_blocks_max():  # else the user has chosen, by PILLOW_BLOCKS_MAX
+        memory.set_blocks_max(KEPT_IMAGE_BLOCKS)
     return ResourceCache(max_size=MAX_OPEN_VIDEOS)
 
 
