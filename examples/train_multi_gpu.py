@@ -1,7 +1,7 @@
 """Train on an fsl dataset with Accelerate, on any number of GPUs, or on the CPU.
 
-accelerate launch examples/train_multi_gpu.py model=internvl3 batch_size=4
-accelerate launch --cpu --num_processes 2 examples/train_multi_gpu.py
+torchrun --nproc_per_node 8 examples/train_multi_gpu.py model=internvl3 batch_size=4
+torchrun --nproc_per_node 2 examples/train_multi_gpu.py                                   the sample and a small random model
 
 The loader shards by rank, and its state goes with each checkpoint: resume=true goes on with the next sample, on another number of GPUs too.
 """
@@ -25,6 +25,7 @@ from owa_data.training.models import load_model
 def main(cfg: Any) -> None:
     """Train as the conf says."""
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
         mixed_precision="bf16" if torch.cuda.is_available() else "no",
         gradient_accumulation_steps=cfg.accumulate,
         # A batch without images leaves the vision part unused.
@@ -59,7 +60,8 @@ def main(cfg: Any) -> None:
                 optimizer.zero_grad()
             if accelerator.sync_gradients:
                 step += 1
-                accelerator.print(f"epoch {epoch} step {step} loss {loss.item():.4f}")
+                if step % cfg.log_every == 0:
+                    accelerator.print(f"epoch {epoch} step {step} loss {loss.item():.4f}")
                 if step % cfg.save_every == 0:
                     accelerator.save_state(str(checkpoint))
     accelerator.save_state(str(checkpoint))

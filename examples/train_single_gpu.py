@@ -1,4 +1,4 @@
-"""Train on an fsl dataset with transformers.Trainer, on one GPU or on the CPU.
+"""Train on an fsl dataset with the Trainer of transformers, on one GPU or on the CPU.
 
 python examples/train_single_gpu.py                                     the sample and a small random model
 python examples/train_single_gpu.py model=internvl3 batch_size=4        a dataset built with fsl.tokenizer=internvl3
@@ -11,11 +11,12 @@ from typing import Any
 
 import hydra
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from owa_data import load_from_disk
 from owa_data.training.collators import create_fsl_collator
 from owa_data.training.models import load_model
+from owa_data.training.trainer import ResumingTrainer
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -32,13 +33,14 @@ def main(cfg: Any) -> None:
         max_grad_norm=cfg.max_grad_norm,
         bf16=torch.cuda.is_available(),
         dataloader_num_workers=cfg.num_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,  # the columns that the collator takes are not those of the model
-        logging_steps=1,
+        logging_steps=cfg.log_every,
         save_steps=cfg.save_every,
         seed=cfg.seed,
         report_to="none",
     )
-    trainer = Trainer(
+    trainer = ResumingTrainer(
         model=loaded.model,
         args=arguments,
         train_dataset=dataset,

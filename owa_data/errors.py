@@ -9,7 +9,6 @@
     |   `-- MediaError         a referenced video or image that cannot be read
     |-- SchemaError            a dataset on disk of another kind or version
     |-- TokenizerError         a tokenizer that cannot be loaded or is not the expected one
-    |-- EncodeError            an event that has no form in the chosen encoding
     `-- DecodeError            tokens or text that are no whole event
 
 A message names the file, the place, the value and the remedy, in this order.
@@ -71,10 +70,6 @@ class SchemaError(OwaDataError):
 
 class TokenizerError(OwaDataError):
     """A tokenizer that cannot be loaded, or whose content is not the pinned one."""
-
-
-class EncodeError(OwaDataError):
-    """An event that has no form in the chosen encoding."""
 
 
 class DecodeError(OwaDataError):

@@ -1,7 +1,7 @@
 """Every knob of the pipeline: name, default, unit and meaning. The only place that holds them.
 
 `params.yaml` (its comments) and `docs/params.md` are written from these models by `python -m owa_data.params_text`, and a test compares
-them. Models are frozen and refuse unknown keys. Seconds become integer nanoseconds here, once.
+them. Models are frozen and refuse unknown keys.
 """
 
 from __future__ import annotations
@@ -11,13 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from owa_data.errors import ParamsError
-
-NS_PER_S = 1_000_000_000
-
-
-def seconds_to_ns(seconds: float) -> int:
-    """Convert seconds to whole nanoseconds, exactly for any multiple of a microsecond."""
-    return round(seconds * 1_000_000) * 1000
 
 
 class Params(BaseModel):
@@ -65,6 +58,7 @@ class RawParams(Params):
 
 ResampleKind = Literal["keep_all", "first_per_period", "drop", "sum_moves", "repeat_held_keys"]
 _KINDS_WITHOUT_RATE = ("keep_all",)
+MIN_RATE_HZ = 0.001
 
 
 class TopicParams(Params):
@@ -72,7 +66,7 @@ class TopicParams(Params):
 
     topic: str = Field(description="topic as recorded, such as mouse/raw")
     resample: ResampleKind = Field("keep_all", description="keep_all | first_per_period | drop | sum_moves | repeat_held_keys")
-    rate_hz: float = Field(0, ge=0, le=1e6, description="target rate; 0 only with keep_all")
+    rate_hz: float = Field(0, ge=0, le=1000, description="target rate, from 0.001; 0 only with keep_all")
     activity: Literal["none", "screen", "input"] = Field(
         "none", description="which inactivity rule its messages count for: none | screen | input"
     )
@@ -82,8 +76,8 @@ class TopicParams(Params):
     def _rate_fits_kind(self) -> TopicParams:
         if self.resample in _KINDS_WITHOUT_RATE and self.rate_hz:
             raise ValueError(f"rate_hz = {self.rate_hz} has no effect with resample = {self.resample}; choose another kind")
-        if self.resample not in _KINDS_WITHOUT_RATE and not self.rate_hz:
-            raise ValueError(f"resample = {self.resample} needs a rate_hz above 0")
+        if self.resample not in _KINDS_WITHOUT_RATE and self.rate_hz < MIN_RATE_HZ:
+            raise ValueError(f"resample = {self.resample} needs a rate_hz of {MIN_RATE_HZ} or more")
         return self
 
     @property
@@ -124,6 +118,8 @@ class EventParams(Params):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"topics: {', '.join(twice)} stands in more than one row")
+        if sum(topic.as_raw for topic in self.topics.values()) > 1:
+            raise ValueError("topics: as_raw stands in more than one row, so that motion would count twice")
         return self
 
 
@@ -139,7 +135,10 @@ class EncoderOptions(Params):
 class FslParams(Params):
     """From events to token rows of fixed length. `tokenizer` names a file of conf/tokenizer/."""
 
-    tokenizer: str = Field("byte", description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | your own")
+    tokenizer: str = Field(
+        "byte",
+        description="a file of conf/tokenizer/: byte | internvl3 | internvl3_5 | smolvlm2 | qwen2_5_vl | qwen3_vl | your own",
+    )
     encoder: str = Field("factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat")
     encoder_options: EncoderOptions = Field(EncoderOptions(), description="what an encoding adds")
     max_sequence_length: int = Field(4096, ge=16, le=1 << 24, description="ids per row; shorter rows are padded right")
@@ -159,7 +158,7 @@ class FslParams(Params):
 class BinnedParams(Params):
     """From events to one row per time bin."""
 
-    fps: float = Field(10, gt=0, le=1e6, description="bins per second")
+    fps: float = Field(10, ge=0.001, le=1000, description="bins per second")
     filter_empty_actions: bool = Field(False, description="leave out bins without any action")
     state: Literal["all", "last", "before"] = Field(
         "all", description="screens of a bin: all in it | last before its end | last at or before its start"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from owa_data.cli.repository import check_code
+from owa_data.cli.repository import ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
@@ -36,13 +36,15 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     Errors that this project raises on purpose, those of the operating system and Ctrl-C end the process with status 1 and a message
     alone. Under DVC the process ends when DVC does.
     """
+    conf_dir = Path.cwd() / "conf"
+    if not conf_dir.is_dir() or not PARAMS_FILE.is_file():
+        sys.exit(f"there is no conf/ and {PARAMS_FILE} in {Path.cwd()}: run stages from the root of the repository")
+    ask_for_shard_cache()
     # Hydra is imported here: worker processes import the stage's module anew and need none of it.
     import hydra
     from omegaconf import OmegaConf
 
-    conf_dir = Path.cwd() / "conf"
-    if not conf_dir.is_dir() or not PARAMS_FILE.is_file():
-        sys.exit(f"there is no conf/ and {PARAMS_FILE} in {Path.cwd()}: run stages from the root of the repository")
+    _spare_pandas()
     register_knobs()
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)
@@ -62,6 +64,25 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted. What was finished is kept: run again to go on.")
+
+
+class _WithoutPandas:
+    """An import finder that says there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def _spare_pandas() -> None:
+    """Keep Arrow from importing pandas, which it does with the first array it makes and which takes 0.3 s: no stage uses it."""
+    import pyarrow as pa
+
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    pa.array([0])
+    sys.meta_path.remove(finder)
 
 
 def register_knobs() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from owa_data.binned.build import BinnedConversion, actions_plot, binned_metrics, describe_binned
 from owa_data.cli.repository import find_shard_cache
 from owa_data.params import BinnedParams
-from owa_data.store.dataset_folder import read_lineage
-from owa_data.store.incremental import build_dataset, describe_plan, plan_build, shard_inputs
 from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
 
 
 def build(conf: Conf) -> None:
     """Build the dataset."""
+    # Imported here, while DVC is being asked where its cache is.
+    from owa_data.binned.build import BinnedConversion, actions_plot, binned_metrics, describe_binned
+    from owa_data.store.dataset_folder import read_lineage
+    from owa_data.store.incremental import build_dataset, describe_plan, plan_build, shard_inputs
+
     params = take_knobs(conf, BinnedParams, "binned")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
     conversion = BinnedConversion(params)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
-from owa_data.event.build import EventConversion, check_params, describe_event, event_inputs, event_metrics, topic_plot
 from owa_data.params import EventParams
-from owa_data.raw.episodes import read_episodes
-from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
 
 
 def build(conf: Conf) -> None:
     """Build the dataset."""
+    # Imported here, while DVC is being asked where its cache is.
+    from owa_data.event.build import EventConversion, check_params, describe_event, event_inputs, event_metrics, topic_plot
+    from owa_data.raw.episodes import read_episodes
+    from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+
     params = take_knobs(conf, EventParams, "event")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
     episodes = read_episodes(Path(conf["index"]))

@@ -6,18 +6,20 @@ from functools import partial
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
-from owa_data.encoding.registry import create_encoder
-from owa_data.fsl.build import FslConversion, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
 from owa_data.params import FslParams, TokenizerParams, validate_params
-from owa_data.store.dataset_folder import read_lineage
-from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
 
 
 def build(conf: Conf) -> None:
     """Build the dataset."""
+    # Imported here, while DVC is being asked where its cache is.
+    from owa_data.encoding.registry import create_encoder
+    from owa_data.fsl.build import FslConversion, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
+    from owa_data.fsl.tokenizer import load_tokenizer
+    from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+    from owa_data.store.dataset_folder import read_lineage
+    from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+
     tokenizer = validate_params(TokenizerParams, conf.pop("tokenizer"), "tokenizer")
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()

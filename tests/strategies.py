@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from owa_data.event.rows import wrap_payloads
-from owa_data.raw.messages import KEYBOARD, RAW_MOUSE, SCREEN, WINDOW
+from owa_data.raw.messages import KEYBOARD, MOUSE, RAW_MOUSE, SCREEN, WINDOW
 from owa_data.schema import EVENT_SCHEMA
 
 START_NS = 1_750_000_000_000_000_000
@@ -88,3 +88,21 @@ def event_table(rows: list[tuple[int, str, str, dict[str, object]]]) -> pa.Table
         pa.array(np.zeros(len(rows), np.int32)),
     ]
     return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
+
+
+def mouse_messages() -> st.SearchStrategy[tuple[str, str, dict[str, object]]]:
+    """Absolute mouse messages: moves, clicks and scrolls, on screens to the left too."""
+    place = st.tuples(st.integers(-3000, 3000), st.integers(-3000, 3000))
+    move = place.map(lambda at: {"event_type": "move", "x": at[0], "y": at[1]})
+    click = st.tuples(place, st.sampled_from(["left", "right", "middle", "x1", "x2"]), st.booleans()).map(
+        lambda row: {"event_type": "click", "x": row[0][0], "y": row[0][1], "button": row[1], "pressed": row[2]}
+    )
+    scroll = st.tuples(place, st.integers(-3, 3), st.integers(-3, 3)).map(
+        lambda row: {"event_type": "scroll", "x": row[0][0], "y": row[0][1], "dx": row[1], "dy": row[2]}
+    )
+    return st.one_of(move, click, scroll).map(lambda payload: ("mouse", MOUSE, payload))
+
+
+def all_messages() -> st.SearchStrategy[tuple[str, str, dict[str, object]]]:
+    """Messages of all kinds, absolute mouse included."""
+    return st.one_of(event_messages(), mouse_messages())

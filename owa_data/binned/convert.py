@@ -120,7 +120,7 @@ def _raw_mouse(events: Events, bin_of: Int64s) -> tuple[Int64s, Int64s]:
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
     messages, valid = mouse_columns(events.payloads.take(pa.array(rows)))
     rows = rows[valid]
-    table, _ = raw_from_mouse(messages, events.interval_index[rows])
+    table, _, _ = raw_from_mouse(messages, events.interval_index[rows])
     return table, bin_of[rows]
 
 

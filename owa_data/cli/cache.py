@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
     gc.add_argument("-T", "--all-tags", action="store_true", help="and those of all tags")
     gc.add_argument("-A", "--all-commits", action="store_true", help="and those of all commits")
     gc.add_argument("-e", "--all-experiments", action="store_true", help="and those of all experiments")
-    gc.add_argument("--remembered", action="store_true", help="drop also what is remembered of recordings and tokenizers")
+    gc.add_argument("--remembered", action="store_true", help="drop also what is remembered of recordings")
     gc.add_argument("--min-age-hours", type=float, default=24.0, help="keep what is younger (default: %(default)s)")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
     gc.set_defaults(run=run_gc)
@@ -48,7 +48,7 @@ def run_status(options: argparse.Namespace) -> int:
     print(f"shard cache: {cache.root}")
     print(f"  {_describe(linked)} that a dataset folder or the DVC cache links too")
     print(f"  {_describe(alone)} that nothing else links; `owa-data cache gc` frees them")
-    print(f"  {len(contents.remembered)} remembered facts of recordings and tokenizers")
+    print(f"  {len(contents.remembered)} remembered facts of recordings")
     print(
         f"  {len(contents.leftovers)} unfinished files, {sum(part.size_bytes for part in contents.leftovers) / 1e6:.1f} MB, "
         "of running builds or of some that broke off"

@@ -14,10 +14,12 @@ from owa_data.errors import TokenizerError
 from owa_data.fsl.tokenizer import FILE_NAME
 
 CONF_DIR = Path("conf/tokenizer")
-# Which family a tokenizer is of, by an image token that only this family has.
+# Which family a tokenizer is of, by a token that no family above it has: InternVL and Qwen3-VL build on older tokenizers of Qwen.
 _FAMILY_OF_TOKEN = {
     "<IMG_CONTEXT>": ("internvl", [448, 448], {"image_seq_length": 256, "crop_to_patches": False}),
     "<fake_token_around_image>": ("smolvlm", [512, 512], {"image_seq_len": 64, "do_image_splitting": False}),
+    "<tool_response>": ("qwen3_vl", [448, 448], {"patch_size": 16, "merge_size": 2, "min_pixels": 65536, "max_pixels": 16777216}),
+    "<|image_pad|>": ("qwen2_5_vl", [448, 448], {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12845056}),
 }
 
 

@@ -28,12 +28,6 @@ def from_digits(digits: Int64s, bases: Sequence[int]) -> Int64s:
     return (digits * np.array(weights)).sum(axis=-1)
 
 
-def clamp(values: Int64s, limit: int) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-    """Return values saturated to `[-limit, limit]`, and where that changed them."""
-    clamped = np.clip(values, -limit, limit)
-    return clamped, clamped != values
-
-
 def to_notches(delta: Int64s, unit: int) -> tuple[Int64s, npt.NDArray[np.bool_]]:
     """Return wheel steps in whole notches, rounded towards zero both ways, and where something was left over."""
     notches = np.sign(delta) * (np.abs(delta) // unit)

@@ -88,7 +88,7 @@ def unwrap(wrapped_ns: Int64s, period_ns: int, positions: Int64s, hints: TimeHin
         first = int(nearest(wrapped_ns[:1], hints.start_ns, period_ns)[0])
     back = np.flatnonzero(steps < -PLAUSIBLE_STEP_BACK_NS)
     if hints.start_ns is not None and hints.end_ns is not None:
-        last = first + int(np.max(np.concatenate([[0], np.cumsum(steps)])))
+        last = first + int(steps.sum())
         missing = max(round((hints.end_ns - last) / period_ns), 0)
         # The hints say how many periods the gaps swallowed. Where is certain if each step back took one, or a single one all.
         if missing and missing == len(back):

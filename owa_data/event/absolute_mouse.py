@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from owa_data.raw.messages import BUTTON_FLAGS, HORIZONTAL_WHEEL_FLAG, MOVE_ABSOLUTE, WHEEL_FLAG, WHEEL_UNIT, Mouse
 
+MAX_WHEEL_DATA = 0x7FFF
+
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -24,30 +26,35 @@ def differences(positions: Int64s, interval_index: Int64s) -> tuple[Int64s, Bool
     return np.where(known[:, None], steps, 0), known
 
 
-def raw_from_mouse(messages: list[Mouse], interval_index: Int64s) -> tuple[Int64s, Bools]:
+def raw_from_mouse(messages: list[Mouse], interval_index: Int64s) -> tuple[Int64s, Bools, dict[str, int]]:
     """Turn `mouse` messages into raw fields.
 
     Returns:
-        int64 (n, 5): last_x, last_y, us_flags, button_flags, button_data; and bool (n,) where a row says something: not so for a
-        move that has no previous position in its interval.
+        int64 (n, 5): last_x, last_y, us_flags, button_flags, button_data; bool (n,) where a row says something: not so for a move that has
+        no previous position in its interval; and what raw fields cannot say: `unknown_button` clicks, `second_wheel` scrolls that turn both
+        ways at once (the horizontal turn is left out), `wheel_clamped` scrolls beyond 16 bits.
     """
     positions = np.array([(message.x, message.y) for message in messages], np.int64).reshape(-1, 2)
     steps, known = differences(positions, interval_index)
     table = np.zeros((len(messages), 5), np.int64)
     table[:, :2] = steps
+    altered = {"unknown_button": 0, "second_wheel": 0, "wheel_clamped": 0}
+    says = known.copy()
     for index, message in enumerate(messages):
-        if message.event_type != "move":
-            table[index, 3:] = _flags_and_data(message)
-    return table, known | (table[:, 3] != 0)
-
-
-def _flags_and_data(message: Mouse) -> tuple[int, int]:
-    if message.event_type == "click":
-        down, up = BUTTON_FLAGS.get(message.button or "", (0, 0))
-        return (down if message.pressed else up), 0
-    # Windows reports a wheel step as an unsigned 16-bit number; vertical motion wins where a message has both.
-    flag, notches = (WHEEL_FLAG, message.dy) if message.dy else (HORIZONTAL_WHEEL_FLAG, message.dx or 0)
-    return flag, notches * WHEEL_UNIT & 0xFFFF
+        if message.event_type == "click":
+            down, up = BUTTON_FLAGS.get(message.button or "", (0, 0))
+            table[index, 3] = down if message.pressed else up
+            altered["unknown_button"] += not down
+        elif message.event_type == "scroll":
+            vertical, horizontal = message.dy or 0, message.dx or 0
+            delta = (vertical or horizontal) * WHEEL_UNIT
+            clamped = min(max(delta, -MAX_WHEEL_DATA), MAX_WHEEL_DATA)
+            # Windows reports a wheel step as an unsigned 16-bit number.
+            table[index, 3:] = WHEEL_FLAG if vertical or not horizontal else HORIZONTAL_WHEEL_FLAG, clamped & 0xFFFF
+            altered["second_wheel"] += bool(vertical and horizontal)
+            altered["wheel_clamped"] += clamped != delta
+        says[index] |= message.event_type != "move"
+    return table, says, altered
 
 
 def raw_from_absolute(table: Int64s, interval_index: Int64s) -> tuple[Int64s, Bools]:

@@ -4,7 +4,7 @@ Input: the times of each topic. Output: `Intervals`. The names:
 
     whole_file   from the first to the last message of the recording
     inactivity   where screens follow each other within max_screen_gap_s and inputs within max_input_gap_s
-    hotkey       from each odd release of hotkey_vk to the next one
+    hotkey       from each odd release of hotkey_vk to the next one, the last one to the end of the recording
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from owa_data.errors import ParamsError
 from owa_data.event import intervals
+from owa_data.event.grid import seconds_to_ns
 from owa_data.event.intervals import Intervals
-from owa_data.params import IntervalParams, seconds_to_ns
+from owa_data.params import IntervalParams
 
 SELECTIONS = ("whole_file", "inactivity", "hotkey")
 
@@ -48,7 +49,7 @@ def select_intervals(params: IntervalParams, times: ActivityTimes) -> Intervals:
     selections: Mapping[str, Callable[[], Intervals]] = {
         "whole_file": lambda: intervals.normalize([[times.start_ns, times.end_ns]]),
         "inactivity": lambda: _inactivity(params, times),
-        "hotkey": lambda: _pairs(times.hotkey_releases),
+        "hotkey": lambda: _pairs(times.hotkey_releases, times.end_ns),
     }
     return _evaluate(parse_selection(params.select), selections)
 
@@ -101,6 +102,6 @@ def _inactivity(params: IntervalParams, times: ActivityTimes) -> Intervals:
     return active
 
 
-def _pairs(times_ns: npt.NDArray[np.int64]) -> Intervals:
-    even = len(times_ns) // 2 * 2
-    return intervals.normalize(times_ns[:even].reshape(-1, 2))
+def _pairs(times_ns: npt.NDArray[np.int64], end_ns: int) -> Intervals:
+    stops = np.append(times_ns, end_ns) if len(times_ns) % 2 else times_ns
+    return intervals.normalize(stops.reshape(-1, 2))

@@ -12,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from owa_data.errors import ParamsError
-from owa_data.event.activity import parse_selection
-from owa_data.event.convert import convert_recording
+from owa_data.errors import EpisodeError, ParamsError
+from owa_data.event.activity import parse_selection, uses_hotkey
+from owa_data.event.convert import KEYBOARD_TOPIC, check_kind, convert_recording
 from owa_data.params import EventParams
 from owa_data.raw.episodes import Episode
+from owa_data.raw.messages import current_type
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput
 from owa_data.store.ledger import Counts
@@ -38,9 +39,18 @@ class EventConversion:
 
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
         """Convert one recording."""
-        return convert_recording(
+        batches, ledger = convert_recording(
             source, episode.episode_path, self.params, is_sound=episode.is_sound, is_checked=episode.is_checked
         )
+        for topic, counts in ledger["topics"].items():
+            listed = episode.num_messages.get(topic, 0)
+            if counts["read"] != listed:
+                raise EpisodeError(
+                    episode.input_path,
+                    f"the index says {listed} messages of {topic!r}, {counts['read']} were read. Rebuild the index with "
+                    "`dvc repro --force raw`; if that does not help, `owa-data doctor` looks at the recording",
+                )
+        return batches, ledger
 
 
 def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[EpisodeInput]:
@@ -59,6 +69,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[Episo
             episode.is_sound,
             is_checked=episode.is_checked,
             start_ns=episode.start_ns,
+            num_messages={name: topic.num_messages for name, topic in episode.topics.items()},
         )
         for episode in episodes
     ]
@@ -68,10 +79,12 @@ def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
     """Check params against what the recordings hold, before any work.
 
     Raises:
-        ParamsError: A topic that no recording has, or a malformed selection.
+        ParamsError: A topic that no recording has, a resampling that does not fit its messages, or a malformed selection.
     """
     parse_selection(params.intervals.select)
     present = sorted({topic for episode in episodes for topic in episode.topics})
+    if uses_hotkey(params.intervals) and KEYBOARD_TOPIC not in present:
+        raise ParamsError("event.intervals.select", f"hotkey needs the topic {KEYBOARD_TOPIC!r}. Topics: {', '.join(present)}")
     for name, row in params.topics.items():
         if row.topic not in present:
             raise ParamsError(
@@ -79,6 +92,10 @@ def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
                 f"no recording has the topic {row.topic!r}. Topics: {', '.join(present)}. Name another one, or take the row out "
                 f"(~event.topics.{name})",
             )
+        for message_type in {
+            t for episode in episodes if row.topic in episode.topics for t in episode.topics[row.topic].message_types
+        }:
+            check_kind(name, row, current_type(message_type))
 
 
 def event_metrics(lineage: Lineage, params: EventParams) -> Counts:

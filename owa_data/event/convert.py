@@ -6,7 +6,7 @@ Input: an open recording and `EventParams`. Output: record batches of `EVENT_SCH
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ Bools = npt.NDArray[np.bool_]
 
 ROWS_PER_BATCH = 4096
 INVALID = "invalid_payload"  # why a message was dropped: not JSON of its type
+RAW_TOPIC = "mouse/raw"
 KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
 
 
@@ -79,27 +80,40 @@ def convert_recording(
     """
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
-    columns, problems = read_columns(source, read_layout(source), topics | hotkey, is_sound=is_sound, is_checked=is_checked)
+    layout = read_layout(source)
+    columns, problems = read_columns(source, layout, topics | hotkey, is_sound=is_sound, is_checked=is_checked)
     if problems and not is_checked:
         raise DamagedError(
             source.path,
             f"at byte {problems[0].offset}: {problems[0].cause}. It is read in place, which cannot salvage: copy it to a folder, or leave it "
             "out with raw.exclude",
         )
-    selected = activity.select_intervals(params.intervals, _activity_times(columns, params))
+    claimed = layout.claimed_bounds_ns if any(layout.claimed_counts.values()) else None
+    selected = activity.select_intervals(params.intervals, _activity_times(columns, params, claimed))
     rows: list[TopicRows] = []
     ledger: Counts = {"topics": {}}
     for name, topic in params.topics.items():
-        parts = list(_convert_topic(name, topic, columns[topic.topic], selected)) if topic.topic in columns else []
+        parts: list[TopicRows] = []
+        counts = [topic_counts(0, 0, {})]
+        if topic.topic in columns and topic.as_raw and topic.topic != RAW_TOPIC and RAW_TOPIC in columns:
+            # Both tell the same motion: taken together it would count twice.
+            num_messages = len(columns[topic.topic])
+            counts.append(topic_counts(num_messages, 0, {"told_by_mouse_raw": num_messages}))
+        elif topic.topic in columns:
+            parts = list(_convert_topic(name, topic, columns[topic.topic], selected))
         rows += parts
-        ledger["topics"][topic.topic] = add_counts([topic_counts(0, 0, {}), *(part.counts for part in parts)])
+        ledger["topics"][topic.topic] = add_counts([*counts, *(part.counts for part in parts)])
     ledger["num_intervals"] = len(selected)
     ledger["active_ns"] = int((selected[:, 1] - selected[:, 0]).sum())
     ledger["rows"] = sum(len(part.times_ns) for part in rows)
     return _iter_batches(rows, episode_path), ledger
 
 
-def _activity_times(columns: Mapping[str, MessageColumns], params: EventParams) -> activity.ActivityTimes:
+def _activity_times(
+    columns: Mapping[str, MessageColumns], params: EventParams, claimed_bounds_ns: tuple[int, int] | None
+) -> activity.ActivityTimes:
+    """Collect what the selections look at; the recording's bounds are those of its statistics, which know all topics, where it has them."""
+
     def times_of(role: str) -> Int64s | None:
         names = [row.topic for row in params.topics.values() if row.activity == role]
         if not names:
@@ -108,6 +122,8 @@ def _activity_times(columns: Mapping[str, MessageColumns], params: EventParams) 
         return np.sort(np.concatenate([np.empty(0, np.int64), *moments]), kind="stable")
 
     ends = [(part.times_ns[0], part.times_ns[-1] + 1) for part in columns.values() if len(part)]
+    if claimed_bounds_ns is not None:
+        ends.append((claimed_bounds_ns[0], claimed_bounds_ns[1] + 1))
     releases = np.empty(0, np.int64)
     if activity.uses_hotkey(params.intervals) and KEYBOARD_TOPIC in columns:
         vk, pressed, valid = messages.keyboard_columns(columns[KEYBOARD_TOPIC].payloads)
@@ -159,7 +175,7 @@ def _resample(
     name: str, topic: TopicParams, recorded_type: str, message_type: str, inside: _Inside
 ) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
     """Resample by what the messages are. Returns the rows, their payloads, and for each row its message among `inside`."""
-    _check_kind(name, topic, message_type)
+    check_kind(name, topic, message_type)
     if topic.as_raw or message_type == messages.RAW_MOUSE:
         return _resample_mouse(topic, message_type, inside)
     if message_type == messages.KEYBOARD:
@@ -177,7 +193,12 @@ def _resample(
     return _finish(resampled, _text(sound.payloads.take(pa.array(resampled.sources))), (INVALID, valid))
 
 
-def _check_kind(name: str, topic: TopicParams, message_type: str) -> None:
+def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
+    """Check that a row of the topic table fits messages of a type.
+
+    Raises:
+        ParamsError: It does not.
+    """
     key = f"event.topics.{name}"
     if topic.as_raw and message_type not in (messages.MOUSE, messages.RAW_MOUSE):
         raise ParamsError(f"{key}.as_raw", f"topic {topic.topic!r} has {message_type} messages, not mouse positions")
@@ -187,32 +208,42 @@ def _check_kind(name: str, topic: TopicParams, message_type: str) -> None:
         )
     if topic.resample == "repeat_held_keys" and message_type != messages.KEYBOARD:
         raise ParamsError(f"{key}.resample", f"repeat_held_keys needs keys; {topic.topic!r} has {message_type}")
+    if topic.resample in ("drop", "first_per_period") and message_type == messages.KEYBOARD:
+        raise ParamsError(
+            f"{key}.resample", "keys are never thinned out; choose keep_all, or repeat_held_keys for uniform repeats"
+        )
 
 
 def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
     if message_type == messages.MOUSE:
         rows, valid = messages.mouse_columns(inside.payloads)
         sound = _only(inside, valid)
-        table, says = raw_from_mouse(rows, sound.interval_index)
+        table, says, altered = raw_from_mouse(rows, sound.interval_index)
     else:
         table, valid = messages.raw_mouse_columns(inside.payloads)
         sound = _only(inside, valid)
-        says = np.ones(len(table), np.bool_)
+        says, altered = np.ones(len(table), np.bool_), {}
         if topic.as_raw:
             table, says = raw_from_absolute(table, sound.interval_index)
     if not says.all():
         sound, table = _only(sound, says), table[says]
-    is_motion = (table[:, 3] == 0) & (table[:, 4] == 0) & (table[:, 2] & messages.MOVE_ABSOLUTE == 0)
+    only_moves = (table[:, 3] == 0) & (table[:, 4] == 0)
     if topic.resample == "sum_moves":
         rate = as_rate(topic.rate_hz)
         resampled, motion = resample.sum_moves(
-            sound.times_ns, sound.interval_index, sound.intervals, rate, table[:, :2], is_motion
+            sound.times_ns,
+            sound.interval_index,
+            sound.intervals,
+            rate,
+            table[:, :2],
+            only_moves & (table[:, 2] & messages.MOVE_ABSOLUTE == 0),
         )
         written = table[resampled.sources]
         is_new = np.any(motion != written[:, :2], axis=1)
+        altered["summed"] = int(is_new.sum())
         written[:, :2] = motion
     else:
-        resampled = _thin(topic, sound, is_motion)
+        resampled = _thin(topic, sound, only_moves)
         written = table[resampled.sources]
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
@@ -221,6 +252,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
     if is_new.any():
         new = messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
         texts = _replace(texts, is_new, new)
+    resampled = replace(resampled, altered={**resampled.altered, **altered})
     return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))
 
 
@@ -286,8 +318,7 @@ def _finish(
     for reason, mask in filters:
         dropped[reason] = int(len(mask) - mask.sum())
         passed = passed[mask]
-    counted = Resampled(resampled.sources, resampled.times_ns, resampled.is_added, dropped, resampled.altered)
-    return counted, texts, passed[resampled.sources]
+    return replace(resampled, dropped=dropped), texts, passed[resampled.sources]
 
 
 def _text(payloads: pa.Array) -> pa.LargeStringArray:

@@ -14,13 +14,18 @@ NS_PER_S = 1_000_000_000
 MAX_DENOMINATOR = 1001  # so that 30000 / 1001 is exact
 
 
+def seconds_to_ns(seconds: float) -> int:
+    """Convert seconds to whole nanoseconds, exactly for any multiple of a microsecond."""
+    return round(seconds * 1_000_000) * 1000
+
+
 def as_rate(rate_hz: float) -> Fraction:
     """Return a rate as the fraction meant: 29.97 is 2997/100, 0.1 is 1/10."""
     return Fraction(str(rate_hz)).limit_denominator(MAX_DENOMINATOR)
 
 
 def period_of(elapsed_ns: npt.NDArray[np.int64], rate: Fraction) -> npt.NDArray[np.int64]:
-    """Return the period of each time, `floor(elapsed_ns * rate / 10**9)`, for times >= 0, without overflow up to 10**6 Hz."""
+    """Return the period of each time, `floor(elapsed_ns * rate / 10**9)`, for times >= 0; no product leaves int64 for rates up to 1000 Hz."""
     # Split off whole blocks of `denominator` seconds, which hold `numerator` periods each, so that the product stays in int64.
     block_ns = rate.denominator * NS_PER_S
     blocks, rest = np.divmod(elapsed_ns, block_ns)

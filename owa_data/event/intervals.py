@@ -34,7 +34,12 @@ def union(left: Intervals, right: Intervals) -> Intervals:
 
 def intersection(left: Intervals, right: Intervals) -> Intervals:
     """Times in both sets."""
-    return _combine(left, right, 2, 2)
+    # One sweep over all ends: inside both sets two intervals are open.
+    times = np.concatenate([left[:, 0], right[:, 0], left[:, 1], right[:, 1]])
+    steps = np.repeat([1, -1], len(left) + len(right))
+    order = np.lexsort((steps, times))
+    times, num_open = times[order], np.cumsum(steps[order])
+    return normalize(np.stack([times[:-1], times[1:]], axis=1)[num_open[:-1] == 2])
 
 
 def difference(left: Intervals, right: Intervals) -> Intervals:
@@ -44,16 +49,6 @@ def difference(left: Intervals, right: Intervals) -> Intervals:
     bounds = np.array([[min(left[0, 0], right[0, 0]), max(left[-1, 1], right[-1, 1])]]) if len(right) else left
     outside = np.concatenate([bounds[:, 0], right.ravel(), bounds[:, 1]]).reshape(-1, 2) if len(right) else bounds
     return intersection(left, normalize(outside))
-
-
-def _combine(left: Intervals, right: Intervals, lowest: int, highest: int) -> Intervals:
-    """Times that lie in between `lowest` and `highest` of the two sets, by one sweep over all ends."""
-    times = np.concatenate([left[:, 0], right[:, 0], left[:, 1], right[:, 1]])
-    steps = np.repeat([1, -1], len(left) + len(right))
-    order = np.lexsort((steps, times))
-    times, depth = times[order], np.cumsum(steps[order])
-    inside = (depth[:-1] >= lowest) & (depth[:-1] <= highest)
-    return normalize(np.stack([times[:-1], times[1:]], axis=1)[inside])
 
 
 def runs_of(times_ns: npt.NDArray[np.int64], max_gap_ns: int) -> Intervals:

@@ -68,7 +68,10 @@ def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[s
     # Texts that depend on the events: this worker needs the tokenizer itself.
     extended = _extended(conversion.tokenizer.model_dump_json(), conversion.tokenizer_sha256, encoder.vocabulary)
     ids = extended.ids_of_pieces(pieces)
-    extended.check_cuts(pieces[-PIECES_TO_CHECK:], ids[-PIECES_TO_CHECK:])
+    # With a separator, the second half are the pieces as they stand after another one.
+    num_checked = min(PIECES_TO_CHECK, len(pieces) // 2 if encoder.separator else len(pieces))
+    first = len(pieces) - num_checked
+    extended.check_cuts(pieces[first:], ids[first:])
     return PieceTable.from_ids(pieces, ids)
 
 

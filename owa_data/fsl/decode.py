@@ -22,7 +22,7 @@ from owa_data.encoding.registry import Encoder, create_encoder
 from owa_data.encoding.token_text import TokenText
 from owa_data.encoding.unwrap import Doubts, TimeHints, unwrap
 from owa_data.errors import TokenizerError
-from owa_data.fsl.families import image_pattern
+from owa_data.fsl.families import image_pattern, image_run_pattern
 from owa_data.fsl.saved_tokenizer import load_saved
 from owa_data.store.dataset_folder import read_lineage
 
@@ -76,7 +76,7 @@ class EventDecoder:
         Raises:
             DecodeError: A broken span, if `strict`.
         """
-        return self._decode(_collapse_images(TokenText.of(text), 0), hints, images, strict=strict)
+        return self._decode(TokenText.of(text), 0, hints, images, strict=strict)
 
     def decode_ids(
         self, ids: Sequence[int] | Int64s, hints: TimeHints = _NO_HINTS, images: Sequence[str] = (), *, strict: bool = False
@@ -88,7 +88,7 @@ class EventDecoder:
             TokenizerError: This decoder has no tokenizer.
         """
         text = _text_of_ids(self._token_bytes, np.asarray(ids, np.int64))
-        return self._decode(_collapse_images(text, self.num_image_tokens), hints, images, strict=strict)
+        return self._decode(text, self.num_image_tokens, hints, images, strict=strict)
 
     def decode_row(self, row: Mapping[str, Any], *, strict: bool = False) -> Decoded:
         """Decode a row of the `fsl` dataset, with the times that are stored in it.
@@ -109,8 +109,10 @@ class EventDecoder:
             decoder = replace(self, encoder=create_encoder("flat", absolute=True))
         return decoder.decode_ids(row["input_ids"][: row["num_tokens"]], hints, row["images"], strict=strict)
 
-    def _decode(self, text: TokenText, hints: TimeHints, images: Sequence[str], *, strict: bool) -> Decoded:
-        decoded = self.encoder.decode(text)
+    def _decode(
+        self, text: TokenText, num_image_tokens: int, hints: TimeHints, images: Sequence[str], *, strict: bool
+    ) -> Decoded:
+        decoded = self.encoder.decode(_collapse_images(text, num_image_tokens))
         if strict:
             decoded.raise_broken()
         times_ns, doubts = _absolute_times(decoded, hints)
@@ -144,8 +146,9 @@ def _absolute_times(decoded: Decoded, hints: TimeHints) -> tuple[Int64s, Doubts]
 
 
 def _images_of(text: TokenText, screens: Int64s, images: Sequence[str]) -> list[str]:
-    """Return the image of each screen: the one of its placeholder; without any placeholders, in their order."""
-    marks = np.array([text.positions[match.start()] for match in re.finditer(IMAGE_PLACEHOLDER, text.text)], np.int64)
+    """Return the image of each screen: images belong to the spans in their order, broken ones included; without any span, to the screens."""
+    spans = re.finditer(f"{IMAGE_PLACEHOLDER}|{image_run_pattern().pattern}", text.text)
+    marks = np.array([text.positions[span.start()] for span in spans], np.int64)
     order = np.searchsorted(marks, screens) if len(marks) else np.arange(len(screens))
     return [images[index] if index < len(images) else UNKNOWN_SCREEN for index in order.tolist()]
 

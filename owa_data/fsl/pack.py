@@ -13,7 +13,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from owa_data.params import FslParams, seconds_to_ns
+from owa_data.event.grid import seconds_to_ns
+from owa_data.params import FslParams
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

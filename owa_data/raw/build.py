@@ -7,9 +7,10 @@ in the shard cache under the digest of its bytes.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +23,7 @@ from owa_data.raw.episodes import Episode, Media
 from owa_data.raw.index import EMBEDDED, UNCHECKED, Damage, RecordingFacts, read_claimed_facts, read_facts
 from owa_data.raw.metadata import read_metadata
 from owa_data.raw.split import FOLDER, group_of, split_of
-from owa_data.raw.watch import check_watch, digest_of
+from owa_data.raw.watch import check_watch, compare_watch, digest_of
 from owa_data.schema import SPLITS
 from owa_data.store.digests import DigestMemory
 from owa_data.store.executors import run_tasks
@@ -35,6 +36,7 @@ from owa_data.store.source import absolute_path, is_outside, is_url, open_listed
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
+_MAX_LINES_OF_A_KIND = 10  # of warnings that every episode can have
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ class _FactsTask:
 
 @dataclass(frozen=True)
 class Index:
-    """The episode index and what was left out of it: path and reason."""
+    """The episode index and what was left out of it: problem by path, and how many for which reason."""
 
     episodes: list[Episode]
     skipped: dict[str, str]
+    skipped_by_reason: Counter[str] = field(default_factory=Counter)
 
 
 def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) -> Index:
@@ -61,13 +64,19 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
         DamagedError: `raw.on_damaged` is `error` and a recording is damaged.
         NotMcapError: A file is no MCAP file at all and `raw.on_damaged` is `error`.
     """
-    check_watch(params)
+    listed = check_watch(params)
     metadata = read_metadata(params.metadata)
     found = find_recordings(params)
     memory = DigestMemory(cache.root, params.dir)
     digests = [digest_of(recording, memory) for recording in found]
     memory.save()
-    keys = [shard_key("index", {}, "", digest) for digest in digests]
+    if listed is not None:
+        compare_watch(listed, {part.episode_path: digest for part, digest in zip(found, digests, strict=True)}, params)
+    # A version id of a store says which version of one object, not which object.
+    keys = [
+        shard_key("index", {}, part.path if is_url(part.path) else "", digest)
+        for part, digest in zip(found, digests, strict=True)
+    ]
     records = [cache.find(key) for key in keys]
     missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
     tasks = [_FactsTask(absolute_path(found[i].path), digests[i], keys[i], cache.root.absolute()) for i in missing]
@@ -113,6 +122,7 @@ def _add_recording(
         if params.on_damaged == "error":
             raise NotMcapError(recording.path, problem)
         index.skipped[recording.episode_path] = problem
+        index.skipped_by_reason["not_mcap"] += 1
         return
     facts = msgspec.convert(record.ledger, RecordingFacts)
     if facts.damage and params.on_damaged != "salvage":
@@ -122,6 +132,7 @@ def _add_recording(
                 recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude"
             )
         index.skipped[recording.episode_path] = problem
+        index.skipped_by_reason["damaged"] += 1
         return
     known = metadata.get(recording.episode_path, {})
     group = group_of(recording.episode_path, known, params.group_by)
@@ -166,6 +177,7 @@ def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
 
 
 def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) -> None:
+    missing: list[str] = []
     for path, problem in index.skipped.items():
         logger.warning("left out %s: %s", path, problem)
     for episode in index.episodes:
@@ -179,7 +191,11 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
                     media.uri,
                 )
             elif not media.exists and not is_url(params.dir):
-                logger.warning("%s refers to %s, which does not exist", episode.episode_path, media.uri)
+                missing.append(f"{episode.episode_path} refers to {media.uri}, which does not exist")
+    for line in missing[:_MAX_LINES_OF_A_KIND]:
+        logger.warning("%s", line)
+    if len(missing) > _MAX_LINES_OF_A_KIND:
+        logger.warning("... and %d more references to media that do not exist", len(missing) - _MAX_LINES_OF_A_KIND)
     if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
         logger.info(
             "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
@@ -195,6 +211,11 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
         raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
     paths = {episode.episode_path for episode in index.episodes}
     unmatched = sorted(set(metadata) - paths)
+    if unmatched and not paths & set(metadata) and params.metadata != RawParams().metadata:
+        raise ParamsError(
+            "raw.metadata",
+            f"no row of {params.metadata!r} matches an episode. Rows name {unmatched[0]!r}, episodes are {min(paths)!r} and so on",
+        )
     if unmatched and paths & set(metadata):
         logger.warning("%s: %d rows match no episode, such as %r", params.metadata, len(unmatched), unmatched[0])
     if params.group_by != FOLDER and not any(params.group_by in row for row in metadata.values()):
@@ -220,7 +241,7 @@ def index_metrics(index: Index) -> Counts:
     total = add_counts(ledgers)
     for counts in (total, *by_split.values(), *by_group.values()):
         counts["hours"] = round(counts.pop("duration_ns", 0) / 3600e9, 6)
-    return {**total, "skipped": len(index.skipped), "by_split": by_split, "by_group": by_group}
+    return {**total, "skipped": dict(sorted(index.skipped_by_reason.items())), "by_split": by_split, "by_group": by_group}
 
 
 def _episode_counts(episode: Episode) -> Counts:
@@ -229,6 +250,7 @@ def _episode_counts(episode: Episode) -> Counts:
         "salvaged": int(bool(episode.damage)),
         "lost_bytes": sum(part.lost_bytes for part in episode.damage),
         "lost_messages_known": sum(max(part.lost_messages, 0) for part in episode.damage),
+        "damage_of_unknown_size": sum(part.lost_messages < 0 for part in episode.damage),
         "duration_ns": episode.duration_ns,
         "mcap_bytes": episode.size_bytes,
         "media": len(episode.media),
@@ -244,7 +266,7 @@ def describe_index(index: Index) -> str:
     lines = [
         (
             f"raw: {metrics['episodes']} episodes, {metrics['hours']:.3f} hours, {sum(metrics['messages'].values()):,} messages; "
-            f"{metrics['salvaged']} salvaged, {metrics['skipped']} left out, {metrics['media_missing']} of {metrics['media']} media missing"
+            f"{metrics['salvaged']} salvaged, {sum(metrics['skipped'].values())} left out, {metrics['media_missing']} of {metrics['media']} media missing"
         )
     ]
     for split, counts in metrics["by_split"].items():

@@ -17,7 +17,7 @@ import pyarrow as pa
 import zstandard
 
 from owa_data.raw import records
-from owa_data.raw.records import Channel, Chunk, MalformedRecordError
+from owa_data.raw.records import Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
@@ -161,13 +161,13 @@ def _read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int
     return np.frombuffer(entries, "<i8").reshape(-1, 2)
 
 
-def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], channels: dict[int, Channel]) -> bool:
+def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], declared: Declarations) -> bool:
     """Whether every message record of a chunk is among `spans` of all its channels: what lies between must be other records.
 
-    Channels declared there are put into `channels`.
+    Channels declared there are put into `declared`.
     """
     if not spans:
-        return not any(True for _ in _iter_messages(content, channels, 0, len(content)))
+        return not any(True for _ in _iter_messages(content, declared, 0, len(content)))
     starts = np.concatenate([part.starts for part in spans.values()]) - _PREFIX_BYTES
     ends = np.concatenate([part.ends for part in spans.values()])
     order = np.argsort(starts, kind="stable")
@@ -177,19 +177,19 @@ def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], chan
         return False
     for index in np.flatnonzero(gap_ends > gap_starts):
         gap = int(gap_starts[index]), int(gap_ends[index])
-        if any(True for _ in _iter_messages(content, channels, *gap)):
+        if any(True for _ in _iter_messages(content, declared, *gap)):
             return False
     return True
 
 
-def spans_by_walk(content: bytes | memoryview, channels: dict[int, Channel]) -> dict[int, MessageSpans]:
-    """Find all messages of a chunk by walking its records, at about 1 M records/s; puts channels met on the way into `channels`.
+def spans_by_walk(content: bytes | memoryview, declared: Declarations) -> dict[int, MessageSpans]:
+    """Find all messages of a chunk by walking its records, at about 1 M records/s; puts channels met on the way into `declared`.
 
     Raises:
         MalformedRecordError: A record reaches past the end of the chunk.
     """
     found: dict[int, list[tuple[int, int, int]]] = {}
-    for channel_id, start, end, time_ns in _iter_messages(content, channels, 0, len(content)):
+    for channel_id, start, end, time_ns in _iter_messages(content, declared, 0, len(content)):
         found.setdefault(channel_id, []).append((start, end, time_ns))
     spans = {}
     for channel_id, rows in found.items():
@@ -199,9 +199,8 @@ def spans_by_walk(content: bytes | memoryview, channels: dict[int, Channel]) -> 
 
 
 def _iter_messages(
-    content: bytes | memoryview, channels: dict[int, Channel], position: int, stop: int
+    content: bytes | memoryview, declared: Declarations, position: int, stop: int
 ) -> Iterable[tuple[int, int, int, int]]:
-    schema_names: dict[int, str] = {}
     from_bytes = int.from_bytes
     while position < stop:
         start = position + records.RECORD_HEAD_BYTES
@@ -217,8 +216,8 @@ def _iter_messages(
             yield channel_id, start + records.MESSAGE_HEAD_BYTES, end, time_ns
         elif opcode == records.SCHEMA:
             schema_id, name = records.parse_schema_name(content[start:end])
-            schema_names[schema_id] = name
+            declared.schema_names[schema_id] = name
         elif opcode == records.CHANNEL:
-            channel = records.parse_channel(content[start:end], schema_names)
-            channels[channel.channel_id] = channel
+            channel = records.parse_channel(content[start:end], declared.schema_names)
+            declared.channels[channel.channel_id] = channel
         position = end

@@ -28,6 +28,8 @@ from owa_data.store.source import ByteSource
 
 # A message's place in its file, as one number that sorts: chunk number above, byte position in the chunk below.
 _CHUNK_SHIFT = 40
+MAX_TIME_NS = 1 << 62
+"""Later log times are broken clocks; below it, sums and differences of two times stay in int64."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def iter_chunks(
                 Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
             )
         found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
-        yield OpenChunk(content, found if is_sound else _with_times(chunk, found, problems))
+        yield OpenChunk(content, found if is_sound and is_checked else _with_times(chunk, found, problems))
 
 
 def _find_messages(
@@ -121,29 +123,29 @@ def _find_messages(
 ) -> dict[int, MessageSpans]:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
-        return spans_by_walk(content, layout.channels)
+        return spans_by_walk(content, layout.declared)
     try:
         spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets, check=check)
-        if is_sound or is_covered(content, spans, layout.channels):
+        if is_sound or is_covered(content, spans, layout.declared):
             return spans
         cause = "its message indexes do not name every message"
     except MalformedRecordError as error:
         cause = str(error)
     # The records themselves are the truth. It is noted, so that later readers do not take the indexes' word.
-    spans = spans_by_walk(content, layout.channels)
+    spans = spans_by_walk(content, layout.declared)
     problems.append(Problem(chunk.data_offset, f"chunk: {cause}; its records were read one by one"))
     return spans
 
 
 def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Problem]) -> dict[int, MessageSpans]:
-    """Leave out messages whose log time does not fit int64."""
-    num_lost = sum(int(np.count_nonzero(part.times_ns < 0)) for part in spans.values())
+    """Leave out messages with a log time of `MAX_TIME_NS` or more; those over int64 are negative here."""
+    num_lost = sum(int(np.count_nonzero(part.times_ns.view(np.uint64) >= MAX_TIME_NS)) for part in spans.values())
     if not num_lost:
         return spans
-    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**63 ns or more", 0, num_lost))
+    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
     timed = {}
     for channel_id, part in spans.items():
-        fits = part.times_ns >= 0
+        fits = part.times_ns.view(np.uint64) < MAX_TIME_NS
         if fits.any():
             timed[channel_id] = MessageSpans(part.starts[fits], part.ends[fits], part.times_ns[fits])
     return timed

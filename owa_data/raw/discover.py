@@ -39,6 +39,13 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
             f"no recording in {params.dir!r} is chosen by raw.include = {list(params.include)} and "
             f"raw.exclude = {list(params.exclude)}; there are {len(found)} files ending in {SUFFIX}",
         )
+    for recording in chosen:
+        try:
+            recording.episode_path.encode()
+        except UnicodeEncodeError as error:
+            raise ParamsError(
+                "raw.dir", f"the file name {recording.episode_path!r} is not UTF-8. Rename it, or leave it out with raw.exclude"
+            ) from error
     return chosen[: params.limit or None]
 
 

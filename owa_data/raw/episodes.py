@@ -9,6 +9,7 @@ import msgspec
 
 from owa_data.errors import SchemaError
 from owa_data.raw.index import SALVAGED, UNCHECKED, Damage, TopicFacts
+from owa_data.store.dataset_folder import shard_name
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -91,13 +92,16 @@ def read_episodes(path: Path) -> list[Episode]:
     """Read the index.
 
     Raises:
-        SchemaError: It is missing or not readable.
+        SchemaError: It is missing or not readable, or names a file outside the folder of the recordings.
     """
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError as error:
         raise SchemaError(f"{path} does not exist: build it with `dvc repro raw`") from error
     try:
-        return [msgspec.json.decode(line, type=Episode) for line in lines]
+        episodes = [msgspec.json.decode(line, type=Episode) for line in lines]
     except msgspec.DecodeError as error:
         raise SchemaError(f"{path} is not readable ({error}): rebuild it with `dvc repro --force raw`") from error
+    for episode in episodes:
+        shard_name(episode.episode_path)  # refuses those that lead out of their folder
+    return episodes

@@ -110,7 +110,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     start_ns, end_ns = layout.claimed_bounds_ns
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
-    one_chunk = Layout(layout.header, layout.channels, with_screens[:1])
+    one_chunk = Layout(layout.header, layout.declared, with_screens[:1])
     opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
     payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
     return RecordingFacts(
@@ -159,6 +159,6 @@ def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:
 def _reference_name(quoted: bytes) -> str:
     try:
         uri: str = msgspec.json.decode(quoted)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         uri = quoted.decode(errors="replace")
     return EMBEDDED if uri.startswith(EMBEDDED) else uri.replace("\\", "/")

@@ -13,7 +13,7 @@ import numpy as np
 
 from owa_data.errors import NotMcapError
 from owa_data.raw import records
-from owa_data.raw.records import Channel, Chunk, ChunkIndex, Header, MalformedRecordError
+from owa_data.raw.records import Channel, Chunk, ChunkIndex, Declarations, Header, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 CHUNK_HEAD_BYTES = 64  # times, size, crc, compression name and data size; names are "", "zstd" or "lz4"
@@ -56,11 +56,16 @@ class Layout:
     """
 
     header: Header
-    channels: dict[int, Channel] = field(default_factory=dict)
+    declared: Declarations = field(default_factory=Declarations)
     chunks: list[Chunk] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     claimed_counts: dict[int, int] = field(default_factory=dict)
     claimed_bounds_ns: tuple[int, int] = (0, 0)
+
+    @property
+    def channels(self) -> dict[int, Channel]:
+        """Channels by id, of all that declare them."""
+        return self.declared.channels
 
 
 def read_layout(source: ByteSource) -> Layout:
@@ -138,7 +143,7 @@ def _read_summary(source: ByteSource, layout: Layout, data_start: int) -> bool:
     if crc and zlib.crc32(footer[:16], zlib.crc32(bytes(_footer_head()), zlib.crc32(summary))) != crc:
         raise MalformedRecordError("summary CRC does not match")
     end = offset_start - summary_start if offset_start else len(summary)
-    schema_names: dict[int, str] = {}
+    schema_names = layout.declared.schema_names
     chunk_indexes: list[ChunkIndex] = []
     position = 0
     while position < min(end, len(summary)):
@@ -250,7 +255,7 @@ class _Walk:
         self.anchor = start
         self.last_start = start
         self.loose_start = -1  # start of the current run of messages outside chunks
-        self.schema_names: dict[int, str] = {}
+        self.schema_names = layout.declared.schema_names
         self.indexed_chunk: Chunk | None = None  # the chunk that message indexes met now belong to
         self.in_summary = False
         self.late_channels: dict[int, Channel] = {}  # of the summary: believed where the data section declares none

@@ -199,7 +199,7 @@ def _decodes(payload: bytes) -> bool:
 
 @dataclass(frozen=True)
 class _Alike(Generic[S]):
-    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of some fields, int64 (m,) each."""
+    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of the fields that vary, int64 (m,) each."""
 
     rows: Int64s
     message: S
@@ -212,7 +212,7 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
     Args:
         payloads: Arrow large_binary (n,).
         form: What they should be.
-        names: Integer fields whose values are wanted. Only flat objects are matched where there are any.
+        names: Integer fields whose values are wanted, where they vary. Only flat objects are matched where there are any.
 
     Returns:
         The groups found, all of valid messages where the values of `names` are within the form's bounds; and the other payloads,
@@ -245,7 +245,7 @@ def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bool
     vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
     groups, rest = _split_alike(payloads, Keyboard, ("vk",))
     for group in groups:
-        vk[group.rows] = group.integers["vk"]
+        vk[group.rows] = group.integers.get("vk", group.message.vk)  # one key alone is part of the shape
         pressed[group.rows] = group.message.event_type == "press"
         valid[group.rows] = True
     rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), Keyboard)

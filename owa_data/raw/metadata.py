@@ -30,6 +30,8 @@ def read_metadata(path: str) -> dict[str, dict[str, Any]]:
         raise ParamsError("raw.metadata", f"{path!r} must end in {' or '.join(readers)}")
     table: dict[str, dict[str, Any]] = {}
     for line, row in readers[file.suffix](file):
+        if None in row:
+            raise ParamsError("raw.metadata", f"{path}, line {line}: more cells than columns")
         if KEY not in row:
             raise ParamsError("raw.metadata", f"{path}, line {line}: there is no {KEY}; columns: {', '.join(row)}")
         episode_path = str(row.pop(KEY)).replace("\\", "/")
@@ -46,7 +48,7 @@ def _read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _read_jsonl(file: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
-    for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for line, text in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not text.strip():
             continue
         try:

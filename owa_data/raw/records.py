@@ -7,7 +7,7 @@ is `length u32, UTF-8`. Parsers take the content alone and raise `MalformedRecor
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
@@ -42,6 +42,17 @@ class Channel:
     topic: str
     message_encoding: str
     message_type: str
+
+
+@dataclass(slots=True)
+class Declarations:
+    """Channels by id and schema names by id, gathered from all places of one file that declare them.
+
+    A schema may stand in one chunk and a channel that uses it in a later one, or only in the summary.
+    """
+
+    channels: dict[int, Channel] = field(default_factory=dict)
+    schema_names: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ digest is the store's version id or ETag.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
-from owa_data.raw.discover import FoundRecording, find_recordings
+from owa_data.raw.discover import FoundRecording, find_recordings, matches_any
 from owa_data.store.digests import DigestMemory
 from owa_data.store.source import VERSION_PREFIX, is_url
 
@@ -56,8 +57,11 @@ def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tup
     return len(rows), sum(former.get(row.episode_path) != row for row in rows)
 
 
-def check_watch(params: RawParams) -> None:
+def check_watch(params: RawParams) -> list[WatchedRecording] | None:
     """Check that `raw.watch` speaks of `raw.dir`: it is that folder, or a list made for it.
+
+    Returns:
+        What the list holds; None where DVC watches the folder itself.
 
     Raises:
         ParamsError: It is another folder, no list, or a list made for another folder; or `raw.dir` leaves the repository.
@@ -73,7 +77,7 @@ def check_watch(params: RawParams) -> None:
             raise ParamsError(
                 "raw.watch", "DVC cannot watch a URL; name a list such as data/recordings.jsonl and run `owa-data scan`"
             )
-        return
+        return None
     path = Path(params.watch)
     if path.is_dir():
         raise ParamsError(
@@ -81,10 +85,35 @@ def check_watch(params: RawParams) -> None:
         )
     if not path.exists():
         raise ParamsError("raw.watch", f"{params.watch!r} does not exist. `owa-data scan` writes the list")
-    listed_dir, _ = _read(path)
+    listed_dir, listed = _read(path)
     if listed_dir != params.dir:
         raise ParamsError(
             "raw.watch", f"{params.watch!r} was made for {listed_dir!r}, but raw.dir is {params.dir!r}. Run `owa-data scan`"
+        )
+    return listed
+
+
+def compare_watch(listed: Sequence[WatchedRecording], found: Mapping[str, str], params: RawParams) -> None:
+    """Check that the list names just what is there: DVC knows of changes through the list alone.
+
+    Args:
+        listed: What `check_watch` returned.
+        found: Digests of the chosen recordings by `episode_path`.
+        params: The stage's params.
+
+    Raises:
+        ParamsError: Recordings are new, changed or gone since the list was written.
+    """
+    digests = {row.episode_path: row.sha256 for row in listed}
+    new = sorted(set(found) - set(digests))
+    changed = sorted(path for path in set(found) & set(digests) if found[path] != digests[path])
+    chosen = [path for path in digests if matches_any(path, params.include) and not matches_any(path, params.exclude)]
+    gone = [] if params.limit else sorted(set(chosen) - set(found))
+    if new or changed or gone:
+        raise ParamsError(
+            "raw.watch",
+            f"{params.watch!r} is not up to date: {len(new)} new, {len(changed)} changed, {len(gone)} gone, such as "
+            f"{(new + changed + gone)[0]!r}. Run `owa-data scan`",
         )
 
 

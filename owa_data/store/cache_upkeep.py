@@ -45,8 +45,8 @@ class Contents:
     """What lies in a shard cache.
 
     Attributes:
-        shards: Finished shards, sorted by key.
-        remembered: Results that are a record alone, without a shard: facts of recordings, ids of tokenizers.
+        shards: Finished shards, sorted by key; extended tokenizers, which are stored the same way, among them.
+        remembered: Results that are a record alone, without a file: facts of recordings.
         leftovers: Unfinished files.
     """
 
@@ -99,7 +99,7 @@ def choose_droppable(
         contents: From `read_contents`.
         min_age_s: Nothing younger is chosen.
         referenced: Keys to keep, all other shards go; or None: those go that nothing else links.
-        remembered_too: Also choose what is remembered of recordings and tokenizers; recordings are then read again.
+        remembered_too: Also choose what is remembered of recordings; they are then read again.
     """
 
     def can_go(shard: CachedShard) -> bool:

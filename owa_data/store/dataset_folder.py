@@ -23,6 +23,7 @@ from owa_data.store.shards import write_shard
 
 LINEAGE_FILE = "owa.json"
 NO_EPISODES = "no_episodes.arrow"
+TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")  # beside the splits of fsl: what made the rows
 
 
 class EpisodeLineage(msgspec.Struct, frozen=True):
@@ -57,7 +58,15 @@ class Lineage(msgspec.Struct, frozen=True):
 
 
 def shard_name(episode_path: str) -> str:
-    """Return the path of an episode's shard below its split's folder."""
+    """Return the path of an episode's shard below its split's folder.
+
+    Raises:
+        SchemaError: The path leads out of that folder: an index or dataset from elsewhere does not decide where files are written or read.
+    """
+    if episode_path.startswith("/") or ".." in episode_path.split("/"):
+        raise SchemaError(
+            f"episode_path {episode_path!r} leads out of its folder: whoever wrote this index or dataset cannot be trusted"
+        )
     return f"{episode_path.removesuffix('.mcap')}.arrow"
 
 
@@ -118,7 +127,7 @@ def dataset_fingerprint(kind: str, split: str, episodes: Sequence[EpisodeLineage
 
 
 def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
 
 
 def replace_folder(new: Path, folder: Path) -> None:

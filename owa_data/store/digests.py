@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +53,7 @@ class DigestMemory:
     def save(self) -> None:
         """Remember the digests asked for since, and forget those of files that were not asked for."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(self._fresh))
-        temporary.replace(self._path)
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(self._fresh))
+        Path(name).replace(self._path)

@@ -45,7 +45,8 @@ class EpisodeInput:
 
     The content of `input_path` must be that of `input_sha256`: sha256 of its bytes, or `version:<id>` for a URL. `is_sound`: nothing was found
     wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
-    `start_ns` is the time of the recording's first message. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
+    `start_ns` is the time of the recording's first message. `num_messages` are those of each topic by
+    the index. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
     of the key.
     """
 
@@ -59,6 +60,7 @@ class EpisodeInput:
     is_sound: bool = True
     is_checked: bool = True
     start_ns: int = 0
+    num_messages: dict[str, int] = field(default_factory=dict)
     key_extra: dict[str, Any] = field(default_factory=dict)
 
 

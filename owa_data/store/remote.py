@@ -7,7 +7,9 @@ nothing. Either gives what was built, since `owa.json` names the digest of every
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,15 @@ import msgspec
 
 from owa_data.errors import ChangedError, SchemaError
 from owa_data.schema import SCHEMA_VERSION, SPLITS, stored_schema
-from owa_data.store.dataset_folder import LINEAGE_FILE, NO_EPISODES, EpisodeLineage, Lineage, shard_name, write_dataset
+from owa_data.store.dataset_folder import (
+    LINEAGE_FILE,
+    NO_EPISODES,
+    TOKENIZER_FILES,
+    EpisodeLineage,
+    Lineage,
+    shard_name,
+    write_dataset,
+)
 from owa_data.store.incremental import lock_folder
 from owa_data.store.shard_cache import ShardCache, ShardRecord, default_cache_root
 
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     import datasets
 
 FETCHED_FOLDER = "fetched"
+_COPY_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -91,8 +102,20 @@ def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Pat
         return folder
     with lock_folder(folder), cache.in_use():
         _fetch_shards(remote, [episode for episode in remote.lineage.episodes if cache.find(episode.key) is None], cache)
-        write_dataset(folder, remote.lineage, cache)
+        write_dataset(folder, remote.lineage, cache, partial(_fetch_tokenizer, remote))
     return folder
+
+
+def _fetch_tokenizer(remote: RemoteDataset, folder: Path) -> None:
+    import fsspec
+
+    if remote.lineage.kind != "fsl":
+        return
+    filesystem, root = fsspec.core.url_to_fs(remote.url, **remote.storage_options)
+    for name in TOKENIZER_FILES:
+        target = folder / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(filesystem.cat_file(f"{root}/{name}"))
 
 
 def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: ShardCache) -> None:
@@ -103,7 +126,9 @@ def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: 
         name = f"{episode.split}/{shard_name(episode.episode_path)}"
         part = cache.temporary_path(episode.key)
         try:
-            filesystem.get_file(f"{root}/{name}", str(part))
+            # Copied as bytes: `get` of a local DVC repository may leave a link to its cache instead.
+            with filesystem.open(f"{root}/{name}", "rb") as source, part.open("wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
             with part.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != episode.sha256:

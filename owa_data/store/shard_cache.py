@@ -77,7 +77,7 @@ class ShardCache:
         shard.chmod(0o444)
         shard.replace(path)
         sidecar = self.temporary_path(record.key)
-        sidecar.write_bytes(msgspec.json.encode(record))
+        sidecar.write_bytes(msgspec.json.encode(record, order="deterministic"))
         sidecar.chmod(0o444)
         sidecar.replace(f"{path}.json")
 

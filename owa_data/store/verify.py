@@ -16,7 +16,15 @@ import msgspec
 import pyarrow as pa
 
 from owa_data.schema import SCHEMAS, SPLITS, huggingface_features, stored_schema
-from owa_data.store.dataset_folder import LINEAGE_FILE, NO_EPISODES, EpisodeLineage, Lineage, dataset_fingerprint, shard_name
+from owa_data.store.dataset_folder import (
+    LINEAGE_FILE,
+    NO_EPISODES,
+    TOKENIZER_FILES,
+    EpisodeLineage,
+    Lineage,
+    dataset_fingerprint,
+    shard_name,
+)
 from owa_data.store.ledger import add_counts
 from owa_data.store.shard_key import shard_key_of
 from owa_data.store.shards import read_shard
@@ -109,6 +117,8 @@ def _check_small_files(folder: Path, lineage: Lineage) -> Iterator[Fault]:
         features = {"features": huggingface_features(SCHEMAS[lineage.kind])}
         yield from _compare_json(folder / split / "dataset_info.json", features)
         named |= {folder / split / name for name in ("state.json", "dataset_info.json", *names)}
+    if lineage.kind == "fsl":
+        named |= {folder / name for name in TOKENIZER_FILES}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path not in named:
             yield Fault(str(path), f"{LINEAGE_FILE} does not name this file")
@@ -131,15 +141,19 @@ def _compare_json(path: Path, expected: Mapping[str, Any]) -> Iterator[Fault]:
 def _check_keys(folder: Path, lineage: Lineage) -> Iterator[Fault]:
     """Whether params, code and inputs that `owa.json` names are those that its keys were made of."""
     for episode in lineage.episodes:
-        key = shard_key_of(
-            lineage.kind,
-            lineage.schema_version,
-            lineage.source_digest,
-            lineage.params,
-            episode.episode_path,
-            episode.input_sha256,
-        )
-        if key != episode.key:
+        # Where the recording's start shapes the rows (times in texts), it is part of the key.
+        keys = [
+            shard_key_of(
+                lineage.kind,
+                lineage.schema_version,
+                lineage.source_digest,
+                params,
+                episode.episode_path,
+                episode.input_sha256,
+            )
+            for params in (lineage.params, {**lineage.params, "start_ns": episode.start_ns})
+        ]
+        if episode.key not in keys:
             yield Fault(
                 str(folder / LINEAGE_FILE),
                 f"the key of {episode.episode_path} is not that of the params, code and input named here: one of them was edited, or the "
@@ -155,6 +169,32 @@ def _check_tokenizer(folder: Path, lineage: Lineage) -> Iterator[Fault]:
             f"facts name the tokenizer {tokenizer['name']} with sha256 {tokenizer['sha256'][:12]}, but the rows were made with "
             f"{str(lineage.params.get('tokenizer_sha256'))[:12]}",
         )
+    if not tokenizer:
+        return
+    for name in TOKENIZER_FILES:
+        if not (folder / name).is_file():
+            yield Fault(str(folder / name), "missing")
+    path = folder / TOKENIZER_FILES[0]
+    if path.is_file() and not _has_tokens(path.read_bytes(), tokenizer["added"]):
+        yield Fault(str(path), f"not the tokenizer that made the rows: its added tokens are not those of {LINEAGE_FILE}")
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _SavedTokenizer(msgspec.Struct):
+    added_tokens: list[_AddedToken]
+
+
+def _has_tokens(content: bytes, added: Mapping[str, int]) -> bool:
+    """Whether a `tokenizer.json` has these tokens under these ids."""
+    try:
+        saved = msgspec.json.decode(content, type=_SavedTokenizer)
+    except msgspec.DecodeError:
+        return False
+    return added.items() <= {token.content: token.id for token in saved.added_tokens}.items()
 
 
 def _check_shard(path: Path, kind: str, episode: EpisodeLineage) -> tuple[pa.Table | None, list[Fault]]:

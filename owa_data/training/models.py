@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from owa_data.fsl.saved_tokenizer import FOLDER
 from owa_data.store.dataset_folder import read_lineage
 from owa_data.training.image_tokens import read_image_tokens
+from owa_data.training.prepare_model import prepare_model
 from owa_data.training.small_models import create_small_model, create_small_processor
 
 
@@ -33,7 +34,7 @@ def load_model(fsl_dir: Path | str, name: str = "", revision: str = "", *, seed:
     tokenizer = AutoTokenizer.from_pretrained(Path(fsl_dir) / FOLDER)
     if name:
         model = AutoModelForImageTextToText.from_pretrained(name, revision=revision or None)
-        model.resize_token_embeddings(len(tokenizer))
+        prepare_model(model, tokenizer)
         return LoadedModel(model, AutoProcessor.from_pretrained(name, revision=revision or None), tokenizer)
     lineage, image = read_lineage(fsl_dir, "fsl"), read_image_tokens(fsl_dir)
     model = create_small_model(

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from owa_data.errors import MediaError
-from owa_data.store.source import is_url
+from owa_data.store.source import is_outside, is_url
 
 ENVIRONMENT = "OWA_DATA_RECORDINGS"
-_DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 @dataclass
@@ -78,13 +76,6 @@ class MediaFinder:
             (f"environment variable {ENVIRONMENT}", os.environ.get(ENVIRONMENT, "")),
             (f"raw.dir of {Path.cwd() / 'params.yaml'}", _raw_dir()),
         ]
-
-
-def is_outside(path: str) -> bool:
-    """Whether a reference leads out of the folder that it is relative to."""
-    if is_url(path) or path.startswith(("/", "\\")) or _DRIVE.match(path):
-        return True
-    return posixpath.normpath(path.replace("\\", "/")).split("/")[0] == ".."
 
 
 def _raw_dir() -> str:

@@ -71,7 +71,7 @@ TIMES = ActivityTimes(
     [
         ("whole_file", [[0, 100 * SECOND]]),
         ("inactivity", [[10 * SECOND, 14 * SECOND + 1], [30 * SECOND, 31 * SECOND + 1]]),
-        ("hotkey", [[11 * SECOND, 13 * SECOND], [20 * SECOND, 50 * SECOND]]),
+        ("hotkey", [[11 * SECOND, 13 * SECOND], [20 * SECOND, 50 * SECOND], [70 * SECOND, 100 * SECOND]]),
         ("inactivity & hotkey", [[11 * SECOND, 13 * SECOND], [30 * SECOND, 31 * SECOND + 1]]),
         ("inactivity - hotkey", [[10 * SECOND, 11 * SECOND], [13 * SECOND, 14 * SECOND + 1]]),
         ("(hotkey | inactivity) - whole_file", []),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from owa_data.errors import NotMcapError
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, TopicParams
-from owa_data.raw.columns import iter_chunks
+from owa_data.raw.columns import MAX_TIME_NS, iter_chunks
 from owa_data.raw.index import SALVAGED, read_facts
 from owa_data.raw.layout import read_layout
 from owa_data.store.source import MemorySource
@@ -80,7 +80,7 @@ def _check_messages(original: bytes, broken: Broken, source: MemorySource, num_i
         return
     expected, declared = expected_messages(original, broken)
     assert declared <= set(layout.channels), f"{broken.how}: channels {declared - set(layout.channels)} are declared but unknown"
-    readable = [row for row in expected if row[0] in layout.channels and row[1] < 1 << 63]
+    readable = [row for row in expected if row[0] in layout.channels and row[1] < MAX_TIME_NS]
     assert found == readable, f"{broken.how}: {len(found)} messages found, {len(readable)} in whole chunks"
     undeclared = sum(part.lost_messages for part in problems if UNDECLARED in part.cause)
     assert undeclared == sum(row[0] not in layout.channels for row in expected), broken.how

@@ -19,8 +19,33 @@ INTEGERS = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
     st.sampled_from(
         [
-            *"0 -0 00 007 - --1 -01 +1 1.0 1e3 1E-2 0x1 null true 1,2 1} [1] 4095 4096 -1 99999999 -9999999 -99999999 100000000".split(),
-            *"9223372036854775807 9223372036854775808 8999999999999999999 9000000000000000000 -8999999999999999999".split(),
+            *[
+                "0",
+                "-0",
+                "00",
+                "007",
+                "-",
+                "--1",
+                "-01",
+                "+1",
+                "1.0",
+                "1e3",
+                "1E-2",
+                "0x1",
+                "null",
+                "true",
+                "1,2",
+                "1}",
+                "[1]",
+                "4095",
+                "4096",
+                "-1",
+                "99999999",
+                "-9999999",
+                "-99999999",
+                "100000000",
+            ],
+            *["9223372036854775807", "9223372036854775808", "8999999999999999999", "9000000000000000000", "-8999999999999999999"],
             *("1" * length for length in (17, 23, 24, 25)),
             *('"1"', '{"last_x":1}', "", " 1", "1 "),
         ]
@@ -97,6 +122,30 @@ def test_raw_mouse_columns_are_those_of_the_parser(payloads: list[bytes], usual_
     rows, is_valid = by_parser(everything)
     assert valid.tolist() == is_valid
     assert table.tolist() == rows
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    keys=st.lists(
+        st.tuples(st.sampled_from(["press", "release", "hold"]), st.one_of(st.just("87"), INTEGERS)), min_size=1, max_size=8
+    ),
+    num_usual=st.sampled_from([0, 1, 60]),
+)
+def test_keyboard_columns_are_those_of_the_parser(keys: list[tuple[str, str]], num_usual: int) -> None:
+    payloads = [b'{"event_type":"press","vk":87,"timestamp":%d}' % number for number in range(num_usual)]
+    payloads += [f'{{"event_type":"{kind}","vk":{vk},"timestamp":17}}'.encode() for kind, vk in keys]
+    payloads += [b'{"event_type":"release","vk":87,"timestamp":%d}' % number for number in range(num_usual)]
+    vk, pressed, valid = messages.keyboard_columns(pa.array(payloads, pa.large_binary()))
+    rows = []
+    for payload, is_valid in zip(payloads, valid.tolist(), strict=True):
+        try:
+            message = msgspec.json.decode(payload, type=messages.Keyboard)
+        except msgspec.DecodeError:
+            assert not is_valid
+            continue
+        assert is_valid
+        rows.append((message.vk, message.event_type == "press"))
+    assert list(zip(vk.tolist(), pressed.tolist(), strict=True)) == rows
 
 
 def test_the_shape_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,40 +46,45 @@ def test_expectation_is_that_of_the_sampler():
     assert len(expected()) == NUM_EPOCHS * RankShare(GLOBAL_BATCH_SIZE).num_batches(order.num_samples)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_killed_and_resumed(tmp_path, world_size, num_workers):
-    processes = start(tmp_path, "first", world_size, num_workers)
+def kill_after(folder, num_steps, world_size, num_workers):
+    """Start all ranks and kill them when so many steps are done."""
+    processes = start(folder, "first", world_size, num_workers)
     deadline = time.monotonic() + LIMIT_S
     try:
-        while steps_done(tmp_path) < 4 + num_workers:
+        while steps_done(folder) < num_steps:
             assert time.monotonic() < deadline, "no progress"
             assert all(process.poll() is None for process in processes), "ended before it was killed"
             time.sleep(0.005)
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    done = steps_done(tmp_path)
-    assert 4 <= done < len(expected())
-    for process in start(tmp_path, "second", world_size, num_workers):
-        assert process.wait(timeout=LIMIT_S) == 0
-    assert json.loads((tmp_path / "checkpoint.json").read_text())["seen"] == expected()
+        kill(processes)
+
+
+def run_to_end(folder, world_size, num_workers):
+    """Start all ranks anew; returns the batches of the whole training, as the last checkpoint has them."""
+    processes = start(folder, "second", world_size, num_workers)
+    try:
+        assert [process.wait(timeout=LIMIT_S) for process in processes] == [0] * world_size
+    finally:
+        kill(processes)
+    return json.loads((folder / "checkpoint.json").read_text())["seen"]
+
+
+def kill(processes):
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_killed_and_resumed(tmp_path, world_size, num_workers):
+    kill_after(tmp_path, 4 + num_workers, world_size, num_workers)
+    assert steps_done(tmp_path) < len(expected())
+    assert run_to_end(tmp_path, world_size, num_workers) == expected()
 
 
 @pytest.mark.slow
 def test_resumed_on_another_number_of_ranks_and_workers(tmp_path):
-    processes = start(tmp_path, "first", 2, 1)
-    deadline = time.monotonic() + LIMIT_S
-    try:
-        while steps_done(tmp_path) < 5:
-            assert time.monotonic() < deadline, "no progress"
-            time.sleep(0.005)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    (process,) = start(tmp_path, "second", 1, 3)
-    assert process.wait(timeout=LIMIT_S) == 0
-    assert json.loads((tmp_path / "checkpoint.json").read_text())["seen"] == expected()
+    kill_after(tmp_path, 5, 2, 1)
+    assert run_to_end(tmp_path, 1, 3) == expected()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from owa_data.errors import MediaError
-from owa_data.transforms.media import ENVIRONMENT, MediaFinder, is_outside
+from owa_data.store.source import is_outside
+from owa_data.transforms.media import ENVIRONMENT, MediaFinder
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import datasets
 import pytest
 import yaml
 
+from owa_data import load_from_disk
 from owa_data.errors import ChangedError, SchemaError
 from owa_data.store.dataset_folder import read_lineage
 from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
@@ -43,7 +44,9 @@ def build_two_tags(repo: Repo) -> dict[str, dict[str, bytes]]:
     return built
 
 
-def test_two_tags_are_fetched_and_streamed_at_once(make_repo: Callable[..., Repo], tmp_path: Path, s3_server: S3Server) -> None:
+def test_two_tags_are_fetched_and_streamed_at_once(
+    make_repo: Callable[..., Repo], tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repo = make_repo()
     s3_server.use_as_remote(repo, s3_server.make_bucket("dvc"))
     built = build_two_tags(repo)
@@ -59,6 +62,9 @@ def test_two_tags_are_fetched_and_streamed_at_once(make_repo: Callable[..., Repo
     spans = {tag: read_lineage(folder, "fsl").facts["image"]["num_tokens"] for tag, folder in folders.items()}
     assert spans == {"v1": 66, "v2": 18}
     assert loaded["v1"][0]["input_ids"] != loaded["v2"][0]["input_ids"]
+    monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
+    for tag, rows in loaded.items():
+        assert load_from_disk("dvc://data/fsl", repo=str(consumer), rev=tag)["train"].to_list() == rows.to_list()
     # Once more: nothing is asked of the remote but owa.json.
     assert fetch_dataset(remotes["v1"], cache) == folders["v1"]
 

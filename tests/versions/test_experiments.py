@@ -55,10 +55,10 @@ def test_a_queued_sweep_over_tokenizers_and_episodes(make_repo: Callable[..., Re
         results[key] = tree_bytes(fetch_dataset(remote, fetched_cache))
     assert set(results) == {(tokenizer, limit) for tokenizer in TOKENIZERS for limit in LIMITS}
 
-    # Stored once: three event shards, and three fsl shards per tokenizer, each with one inode for shard cache and DVC cache.
+    # Stored once: three event shards, and per tokenizer three fsl shards and itself, each with one inode for shard cache and DVC cache.
     shards = ShardCache(repo.root / ".dvc/cache/owa-shards")
     contents = read_contents(shards)
-    assert len(contents.shards) == 3 + 3 * len(TOKENIZERS)
+    assert len(contents.shards) == 3 + 4 * len(TOKENIZERS)
     objects = {path.stat().st_ino for path in (repo.root / ".dvc/cache/files").rglob("*") if path.is_file()}
     assert {shards.path_of(shard.key).stat().st_ino for shard in contents.shards} <= objects
 

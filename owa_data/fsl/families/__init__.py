@@ -51,6 +51,14 @@ def image_pattern() -> re.Pattern[str]:
     return re.compile("|".join(dict.fromkeys(family.pattern for family in FAMILIES.values())))
 
 
+@cache
+def image_run_pattern() -> re.Pattern[str]:
+    """Return what matches a run of image tokens of any family, whole images and remains of them."""
+    patterns = "".join(family.pattern for family in FAMILIES.values())
+    tokens = dict.fromkeys(re.findall(r"<(?:\\.|[^<>\\])+>", patterns))
+    return re.compile(rf"(?:(?:{'|'.join(tokens)})\n*)+")
+
+
 def check_processor(facts: Mapping[str, Any], processor: Any, **images_kwargs: Any) -> None:
     """Refuse a processor of `transformers` that gives images another number of tokens than the rows have.
 

@@ -1,0 +1,76 @@
+"""What the machine can do with the same bytes, one process, episode by episode: bounds on any implementation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from owa_data.raw import messages
+from owa_data.raw.columns import read_columns
+from owa_data.raw.layout import read_layout
+from owa_data.store.source import open_source
+
+FORMS = {"screen": messages.Screen, "keyboard": messages.Keyboard, "mouse/raw": messages.RawMouse}
+_REPEATS = 3
+
+
+def measure_limits(recordings: Sequence[Path], written: Sequence[Path], work: Path) -> dict[str, float]:
+    """Time the bounds over some recordings; best of three, seconds of CPU.
+
+    Args:
+        recordings: MCAP files.
+        written: Shards that the stages made of them.
+        work: Folder for what is written.
+
+    Returns:
+        `decompress_s`: reading the files and unfolding every chunk. `decode_s`: typed decoding of the messages of the kept topics (msgspec), their
+        payloads given as bytes. `write_s`: writing the same bytes as the stages.
+    """
+    totals = {"decompress_s": 0.0, "decode_s": 0.0, "write_s": 0.0}
+    for path in recordings:
+        totals["decompress_s"] += _best(lambda path=path: _decompress(path))
+        payloads = _payloads(path)
+        totals["decode_s"] += _best(lambda payloads=payloads: _decode(payloads))
+    for path in written:
+        content = path.read_bytes()
+        totals["write_s"] += _best(lambda content=content: _write(content, work / "written"))
+    return totals
+
+
+def _best(function: object) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        start = time.process_time()
+        function()  # type: ignore[operator]
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def _decompress(path: Path) -> None:
+    decompressor = zstandard.ZstdDecompressor()
+    with open_source(path) as source:
+        for chunk in read_layout(source).chunks:
+            decompressor.decompress(source.read(chunk.data_offset, chunk.data_bytes))
+
+
+def _payloads(path: Path) -> dict[str, list[bytes]]:
+    with open_source(path) as source:
+        columns, _ = read_columns(source, read_layout(source), set(FORMS))
+    return {topic: part.payloads.to_pylist() for topic, part in columns.items()}
+
+
+def _decode(payloads: dict[str, list[bytes]]) -> None:
+    for topic, rows in payloads.items():
+        decode = msgspec.json.Decoder(FORMS[topic]).decode
+        for row in rows:
+            decode(row)
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    path.unlink()

@@ -1,0 +1,166 @@
+"""Measure everything: `python -m benchmarks.run` in under two minutes, `--full` for the numbers of docs/performance.md.
+
+Writes benchmarks/results.json, benchmarks/time_by_hours.png, and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.baseline import measure_baseline
+from benchmarks.corpus import EPISODES_PER_HOUR, prepare_corpus, prepare_huge, tokenizers
+from benchmarks.limits import measure_limits
+from benchmarks.plot import draw_time_by_hours
+from benchmarks.stages import Row, in_own_process, make_event_dataset, measure_stages
+
+FOLDER = Path(__file__).parent
+OTHERS = ("benchmarks.transforms", "benchmarks.loader")
+
+
+def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
+    """Measure the stages, the limits and the baseline on generated recordings below `cache`."""
+    work = cache / "work"
+    corpus = prepare_corpus(cache, max(hours))
+    known = tokenizers()
+    first = next(iter(known.values()))
+    rows: list[Row] = []
+    in_own_process(measure_stages, corpus, 2, 2, first, work)  # files into the page cache, modules into theirs
+    for number in hours:
+        for num_workers in (1, 2) if full or number == max(hours) else (2,):
+            episodes = number * EPISODES_PER_HOUR
+            for row in in_own_process(measure_stages, corpus, episodes, num_workers, first, work):
+                _say(row)
+                rows.append(row)
+    variants = []
+    for tokenizer, write_texts in [(first, False), *((tokenizer, True) for tokenizer in list(known.values())[1:])]:
+        variants.append(in_own_process(measure_stages, corpus, 2, 2, tokenizer, work, write_texts)[-1])
+        _say(variants[-1])
+    results: dict[str, Any] = {"machine": _machine(), "tokenizer": first.name, "stages": rows, "fsl_variants": variants}
+    recordings = sorted(corpus.rglob("*.mcap"))[:2]
+    names = [path.relative_to(corpus).as_posix() for path in recordings]
+    events = make_event_dataset(corpus, 2, work / "events")
+    shards = [path for path in sorted((events).rglob("*.arrow")) if path.stem != "no_episodes"]
+    results["limits"] = in_own_process(measure_limits, recordings, shards, work)
+    alone = in_own_process(measure_stages, corpus, 2, 1, first, work)
+    again = in_own_process(measure_stages, corpus, 2, 1, first, work)
+    results["limits"]["stages_cpu_s"] = {a["stage"]: min(a["cpu_s"], b["cpu_s"]) for a, b in zip(alone, again, strict=True)}
+    results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, whole=full)
+    if full:
+        results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
+        for row in results["huge_episode"]:
+            _say(row)
+    results["ratios"] = _ratios(results)
+    for name in OTHERS:
+        if full and (FOLDER / f"{name.rpartition('.')[2]}.py").exists():
+            results[name.rpartition(".")[2]] = importlib.import_module(name).main()
+    return results
+
+
+def _split_of(events: Path, names: Sequence[str]) -> Path:
+    """The folder of the split that holds these episodes; two by name never lie in both here."""
+    return next(
+        folder
+        for folder in (events / "train", events / "test")
+        if all((folder / name).with_suffix(".arrow").exists() for name in names)
+    )
+
+
+def _say(row: Row) -> None:
+    print(
+        f"{row['stage']:>5} {row['hours']:6.2f} h, {row['workers']} workers: {row['wall_s']:7.2f} s, {row['messages'] / row['wall_s']:12,.0f} messages/s"
+    )
+
+
+def _ratios(results: dict[str, Any]) -> dict[str, float]:
+    """The numbers that are promised; see docs/performance.md."""
+    stages, limits, baseline = results["stages"], results["limits"], results["baseline"]
+    hours = max(row["hours"] for row in stages)
+    two = {row["stage"]: row for row in stages if row["workers"] == 2 and row["hours"] == hours}
+    event, fsl = two["event"], two["fsl"]
+    ours_s = event["wall_s"] + fsl["wall_s"]
+    by_hand_s = event["messages_of_topics"] / baseline["event_messages_per_s"]
+    ratios = {
+        f"speedup_over_baseline_{library}": (by_hand_s + fsl["events"] / baseline[f"fsl_events_per_s_{library}"]) / ours_s
+        for library in ("transformers", "tokenizers")
+    }
+    total_s = sum(row["wall_s"] for row in two.values())
+    return ratios | {
+        "event_speedup": by_hand_s / event["wall_s"],
+        "fsl_speedup_transformers": fsl["events"] / baseline["fsl_events_per_s_transformers"] / fsl["wall_s"],
+        "event_over_decompress_and_decode": (limits["decompress_s"] + limits["decode_s"]) / limits["stages_cpu_s"]["event"],
+        "raw_over_decompress": limits["decompress_s"] / limits["stages_cpu_s"]["raw"],
+        "stage_seconds_for_300_hours": total_s * 300 / hours,
+        "event_and_fsl_seconds_per_10_minutes": ours_s / hours / 6,
+        "bytes_per_token": fsl["bytes_per_token"],
+    }
+
+
+def _machine() -> dict[str, Any]:
+    model = [
+        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=FOLDER, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "processor": model[0] if model else platform.processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "python": platform.python_version(),
+        "commit": commit,
+        "load_at_end": os.getloadavg()[0],
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the stages as a Markdown table."""
+    lines = [
+        "| stage | hours | workers | seconds | messages/s | events/s | tokens/s | MB/s read | MB/s written | GB per hour | peak MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in [*results["stages"], *results.get("huge_episode", [])]:
+        per_s = {key: f"{row[key] / row['wall_s']:,.0f}" if key in row else "" for key in ("messages", "events", "tokens")}
+        read, written = (row[key] / 1e6 / row["wall_s"] for key in ("read_bytes", "written_bytes"))
+        memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
+        lines.append(
+            f"| {row['stage']} | {row['hours']:g} | {row['workers']} | {row['wall_s']:.2f} | {per_s['messages']} | {per_s['events']} | "
+            f"{per_s['tokens']} | {read:.0f} | {written:.0f} | {row['written_gb_per_hour']:.3f} | {memory} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--full", action="store_true", help="1, 3 and 10 hours, a recording of 90 minutes, whole episodes for the baseline"
+    )
+    parser.add_argument("--hours", type=int, help="hours of recordings, instead of 1 (or 1, 3 and 10)")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "owa-data-benchmarks",
+        help="folder for generated recordings (0.08 GB per hour)",
+    )
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for results.json and the plot")
+    arguments = parser.parse_args()
+    hours = [arguments.hours] if arguments.hours else [1, 3, 10] if arguments.full else [1]
+    results = measure(arguments.cache, hours, full=arguments.full)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    draw_time_by_hours(results["stages"], arguments.out / "time_by_hours.png")
+    print(table(results))
+    print(json.dumps({"limits": results["limits"], "baseline": results["baseline"], "ratios": results["ratios"]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

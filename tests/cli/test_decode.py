@@ -1,0 +1,148 @@
+"""`owa-data decode`: rows, ids and text to a recording that the ecosystem's reader takes; the tokenizer beside the dataset."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from owa_data.cli.main import main
+from owa_data.encoding.registry import ENCODERS, create_encoder
+from owa_data.event.build import EventConversion, event_inputs
+from owa_data.fsl.build import FslConversion, fsl_inputs
+from owa_data.fsl.tokenizer import load_tokenizer
+from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams
+from owa_data.raw.build import build_index
+from owa_data.store.dataset_folder import read_lineage
+from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.shard_cache import ShardCache
+from tests.conftest import tree_bytes
+from tests.fsl.test_tokenizer import BYTE
+
+RUNTIME = RuntimeParams(num_workers=1, progress=False)
+
+
+def build(folder: Path, recordings: Path, encoder_name: str, cache: ShardCache, **options: bool) -> Path:
+    params = RawParams(dir=str(recordings), watch=str(recordings), metadata="", split=SplitParams(test_groups=("b",)))
+    index = build_index(params, cache, RUNTIME)
+    conversion = EventConversion(EventParams())
+    event_dir, fsl_dir = folder / "event", folder / "fsl"
+    events = build_dataset(
+        conversion, plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache), event_dir, cache, RUNTIME, {}
+    )
+    fsl = FslParams(encoder=encoder_name, encoder_options=options)
+    encoder, loaded = create_encoder(encoder_name, **options), load_tokenizer(BYTE)
+    vocabulary = load_vocabulary(loaded, encoder, cache)
+    made = FslConversion(fsl, BYTE, loaded.sha256, vocabulary)
+    facts = tokenizer_facts(BYTE, loaded.sha256, vocabulary)
+    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
+    build_dataset(
+        made, plan_build(made, fsl_inputs(events, event_dir, fsl), cache), fsl_dir, cache, RUNTIME, facts, add_files=save
+    )
+    return fsl_dir
+
+
+@pytest.fixture(scope="module")
+def factorized_dataset(tmp_path_factory: pytest.TempPathFactory, toy_recordings: Path) -> Path:
+    folder = tmp_path_factory.mktemp("decode")
+    return build(folder, toy_recordings, "factorized", ShardCache(folder / "cache"))
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["decode", *map(str, arguments)])
+    return int(ended.value.code or 0)
+
+
+def messages_of(path: Path) -> list[tuple[int, str, object]]:
+    from mcap_owa.highlevel import OWAMcapReader
+
+    with OWAMcapReader(path) as reader:
+        return [(message.timestamp, message.topic, message.decoded) for message in reader.iter_messages()]
+
+
+def rows_of(folder: Path, split: str = "train") -> list[dict]:
+    import datasets
+
+    return datasets.load_from_disk(str(folder))[split].to_list()
+
+
+def test_a_row_becomes_a_recording(factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = rows_of(factorized_dataset)[1]
+    assert run(factorized_dataset, "--row", 1, "-o", tmp_path / "out.mcap") == 0
+    messages = messages_of(tmp_path / "out.mcap")
+    assert f"{len(row['event_timestamps_ns'])} messages, 0 broken spans" in capsys.readouterr().out
+    assert len(messages) == len(row["event_timestamps_ns"])
+    assert all(0 <= stored - time < 10_000_000 for (time, *_), stored in zip(messages, row["event_timestamps_ns"], strict=True))
+    screens = [json.loads(image)["media_ref"] for image in row["images"]]
+    assert [message.media_ref.pts_ns for _, topic, message in messages if topic == "screen"] == [ref["pts_ns"] for ref in screens]
+
+
+def test_an_episode_and_rows_of_the_other_split(
+    factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    num_events = {e.episode_path: e.ledger["events"]["kept"] for e in read_lineage(factorized_dataset, "fsl").episodes}
+    assert run(factorized_dataset, "--episode", "a/two.mcap", "-o", tmp_path / "two.mcap") == 0
+    assert len(messages_of(tmp_path / "two.mcap")) == num_events["a/two.mcap"]
+    assert run(factorized_dataset, "--row", 0, "--split", "test", "-o", tmp_path / "b.mcap") == 0
+    assert run(factorized_dataset, "--row", 99, "-o", tmp_path / "x.mcap") == 1
+    assert "there is no row 99" in capsys.readouterr().err
+    assert run(factorized_dataset, "-o", tmp_path / "x.mcap") == 1
+    assert run(factorized_dataset, "--episode", "none", "-o", tmp_path / "x.mcap") == 1
+
+
+def test_a_models_output_as_ids_and_as_text(factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = rows_of(factorized_dataset)[0]
+    ids = row["input_ids"][: row["num_tokens"]]
+    (tmp_path / "ids.json").write_text(json.dumps([*ids[5:], 99]))
+    start = row["start_ns"]
+    assert run(tmp_path / "ids.json", "--dataset", factorized_dataset, "--start-ns", start, "-o", tmp_path / "ids.mcap") == 0
+    printed = capsys.readouterr()
+    assert "2 broken spans" in printed.out
+    assert "0.." in printed.err
+    (tmp_path / "text.txt").write_text("<EVENT_START><KEYBOARD><2><3><4><VK_87><press><EVENT_END> and <EVENT_START>")
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "--start-ns", 2_000_000_000, "-o", tmp_path / "text.mcap") == 0
+    ((time, topic, message),) = messages_of(tmp_path / "text.mcap")
+    assert (time, topic, message.vk, message.event_type) == (2_340_000_000, "keyboard", 87, "press")
+    capsys.readouterr()
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "--strict", "-o", tmp_path / "text.mcap") == 1
+    assert "at 57: outside an event: ' and '" in capsys.readouterr().err
+    assert run(tmp_path / "text.txt", "-o", tmp_path / "text.mcap") == 1
+    assert "--encoder <name>" in capsys.readouterr().err
+    (tmp_path / "bad.json").write_text("{}")
+    assert run(tmp_path / "bad.json", "--dataset", factorized_dataset, "-o", tmp_path / "x.mcap") == 1
+
+
+@pytest.mark.parametrize(
+    ("encoder", "options"), [*((name, {}) for name in ENCODERS if name != "factorized"), ("hierarchical", {"timestamps": True})]
+)
+def test_every_encoding_through_the_pipeline(
+    encoder: str, options: dict[str, bool], toy_recordings: Path, tmp_path: Path
+) -> None:
+    cache = ShardCache(tmp_path / "cache")
+    folder = build(tmp_path / "one", toy_recordings, encoder, cache, **options)
+    assert run(folder, "--row", 0, "--strict", "-o", tmp_path / "out.mcap") == 0
+    row = rows_of(folder)[0]
+    stored = set(row["event_timestamps_ns"])
+    assert all(any(0 <= time - got < 10_000_000 for time in stored) for got, *_ in messages_of(tmp_path / "out.mcap"))
+    for each in rows_of(folder):
+        assert each["texts"].count("<image_placeholder>") == len(each["images"])
+
+
+def test_the_saved_tokenizer_is_the_one_that_made_the_rows(
+    factorized_dataset: Path, toy_recordings: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(factorized_dataset / "tokenizer")
+    row, facts = rows_of(factorized_dataset)[0], read_lineage(factorized_dataset, "fsl").facts
+    span = "".join(token * times for token, times in facts["image"]["span"])
+    text = row["texts"].replace("<image_placeholder>", span)
+    assert tokenizer(text, add_special_tokens=False)["input_ids"] == row["input_ids"][: row["num_tokens"]]
+    assert tokenizer.pad_token_id == facts["tokenizer"]["pad_token_id"]
+    assert len(tokenizer) == facts["tokenizer"]["num_tokens"]
+    again = build(tmp_path, toy_recordings, "factorized", ShardCache(tmp_path / "cache"))
+    assert tree_bytes(again / "tokenizer") == tree_bytes(factorized_dataset / "tokenizer")
