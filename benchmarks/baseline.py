@@ -29,7 +29,7 @@ PERIOD_NS = 50_000_000  # 20 Hz
 
 def time_event(recording: Path, num_messages: int) -> dict[str, float]:
     """Read, decode, resample and write rows, message by message: the first `num_messages` of the topics (0 = all)."""
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     last = dict.fromkeys(TOPICS, 0)
     rows, count = [], 0
     with OWAMcapReader(recording) as reader:
@@ -40,7 +40,7 @@ def time_event(recording: Path, num_messages: int) -> dict[str, float]:
                 last[message.topic] = message.timestamp
                 rows.append({"topic": message.topic, "type": type(decoded).__name__, "mcap_message": message.model_dump_json()})
     pa.Table.from_pylist(rows)
-    return {"messages": count, "seconds": time.perf_counter() - start}
+    return {"messages": count, "seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
 
 
 def time_fsl(shard: Path, tokenizer: TokenizerParams, num_events: int, library: str) -> dict[str, float]:
@@ -61,14 +61,14 @@ def time_fsl(shard: Path, tokenizer: TokenizerParams, num_events: int, library: 
 
     with pa.memory_map(str(shard)) as file:
         rows = pa.ipc.open_stream(file).read_all().column("mcap_message").to_pylist()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     num_tokens, count = 0, 0
     for row in rows[: num_events or None]:
         message = McapMessage.model_validate_json(row)
         ids = ids_of(_text(message).replace("<image>", image))
         num_tokens += len(ids)
         count += 1
-    return {"events": count, "tokens": num_tokens, "seconds": time.perf_counter() - start}
+    return {"events": count, "tokens": num_tokens, "seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
 
 
 def _text(message: McapMessage) -> str:
@@ -100,16 +100,18 @@ def measure_baseline(
     """Run the baseline on two recordings at once, in two processes.
 
     Returns:
-        Messages/s and events/s of both processes together.
+        Messages/s and events/s of both processes together, and per second of CPU of the faster one.
     """
     num_messages, num_events = (0, 0) if whole else (30_000, 6_000)
     result: dict[str, Any] = {"whole_episodes": whole}
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
         parts = list(executor.map(time_event, recordings, [num_messages] * 2))
         result["event_messages_per_s"] = sum(part["messages"] / part["seconds"] for part in parts)
+        result["event_messages_per_cpu_s"] = max(part["messages"] / part["cpu_s"] for part in parts)
         paths = [events / shard_name(shard) for shard in shards]
         for library in ("transformers", "tokenizers"):
             parts = list(executor.map(time_fsl, paths, [tokenizer] * 2, [num_events] * 2, [library] * 2))
             result[f"fsl_events_per_s_{library}"] = sum(part["events"] / part["seconds"] for part in parts)
+            result[f"fsl_events_per_cpu_s_{library}"] = max(part["events"] / part["cpu_s"] for part in parts)
             result["tokens_per_event"] = sum(part["tokens"] for part in parts) / sum(part["events"] for part in parts)
     return result

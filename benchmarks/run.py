@@ -21,6 +21,7 @@ from benchmarks.corpus import EPISODES_PER_HOUR, prepare_corpus, prepare_huge, t
 from benchmarks.limits import measure_limits
 from benchmarks.plot import draw_time_by_hours
 from benchmarks.stages import Row, in_own_process, make_event_dataset, measure_stages
+from owa_data.params import TokenizerParams
 
 FOLDER = Path(__file__).parent
 OTHERS = ("benchmarks.transforms", "benchmarks.loader")
@@ -50,9 +51,7 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     events = make_event_dataset(corpus, 2, work / "events")
     shards = [path for path in sorted((events).rglob("*.arrow")) if path.stem != "no_episodes"]
     results["limits"] = in_own_process(measure_limits, recordings, shards, work)
-    alone = in_own_process(measure_stages, corpus, 2, 1, first, work)
-    again = in_own_process(measure_stages, corpus, 2, 1, first, work)
-    results["limits"]["stages_cpu_s"] = {a["stage"]: min(a["cpu_s"], b["cpu_s"]) for a, b in zip(alone, again, strict=True)}
+    results["limits"] |= {"episodes": len(recordings), **_cost_of_more(corpus, len(recordings), first, work)}
     results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, whole=full)
     if full:
         results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
@@ -63,6 +62,21 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
         if full and (FOLDER / f"{name.rpartition('.')[2]}.py").exists():
             results[name.rpartition(".")[2]] = importlib.import_module(name).main()
     return results
+
+
+def _cost_of_more(corpus: Path, num_episodes: int, tokenizer: TokenizerParams, work: Path) -> dict[str, Any]:
+    """Seconds of CPU that each stage takes for some more episodes, in one process: start-up and loading the tokenizer fall out of the difference."""
+
+    def cost(count: int) -> list[Row]:
+        runs = [in_own_process(measure_stages, corpus, count, 1, tokenizer, work) for _ in range(3)]
+        return [min(rows, key=lambda row: row["cpu_s"]) for rows in zip(*runs, strict=True)]
+
+    few, many = cost(num_episodes), cost(3 * num_episodes)
+    return {
+        "stages_cpu_s": {a["stage"]: (b["cpu_s"] - a["cpu_s"]) / 2 for a, b in zip(few, many, strict=True)},
+        "messages_of_topics": few[1]["messages_of_topics"],
+        "events": few[1]["events"],
+    }
 
 
 def _split_of(events: Path, names: Sequence[str]) -> Path:
@@ -93,7 +107,14 @@ def _ratios(results: dict[str, Any]) -> dict[str, float]:
         for library in ("transformers", "tokenizers")
     }
     total_s = sum(row["wall_s"] for row in two.values())
+    # The same per second of CPU, one process against one: what remains true on a machine that others use too.
+    cpu = limits["stages_cpu_s"]
+    messages, events = limits["messages_of_topics"], limits["events"]
+    by_hand_cpu_s = messages / baseline["event_messages_per_cpu_s"] + events / baseline["fsl_events_per_cpu_s_transformers"]
     return ratios | {
+        "speedup_over_baseline_cpu": by_hand_cpu_s / (cpu["event"] + cpu["fsl"]),
+        "cpu_s_per_10_minutes": {stage: seconds / limits["episodes"] for stage, seconds in cpu.items()},
+        "seconds_of_2_cores_for_300_hours": sum(cpu.values()) / limits["episodes"] * 6 * 300 / 2,
         "event_speedup": by_hand_s / event["wall_s"],
         "fsl_speedup_transformers": fsl["events"] / baseline["fsl_events_per_s_transformers"] / fsl["wall_s"],
         "event_over_decompress_and_decode": (limits["decompress_s"] + limits["decode_s"]) / limits["stages_cpu_s"]["event"],
