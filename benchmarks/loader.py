@@ -35,7 +35,7 @@ from owa_data.store.shard_cache import ShardCache
 FRAME_SIZE_PX = (854, 480)
 NUM_EPISODES = 3
 DURATION_S = 15
-BATCH_SIZE = 4
+BATCH_SIZE = 2
 NUM_WORKERS = (0, 1, 2)
 RUNTIME = RuntimeParams(num_workers=1, progress=False)
 TOKENIZER = Path(__file__).parent.parent / "conf/tokenizer/byte.yaml"
