@@ -32,6 +32,7 @@ $(RUNTIME): pyproject.toml constraints.txt
 repro: $(RUNTIME) ## build the datasets (the embedded sample until params.yaml names your recordings)
 	dvc repro fsl
 	@owa-data summary
+	@owa-data show data/fsl 0
 
 test: setup ## run the tests
 	python -m pytest -q -m "not slow and not network and not needs_cuda"

@@ -80,11 +80,6 @@ class TopicParams(Params):
             raise ValueError(f"resample = {self.resample} needs a rate_hz of {MIN_RATE_HZ} or more")
         return self
 
-    @property
-    def event_topic(self) -> str:
-        """The topic that the rows of the event dataset carry."""
-        return "mouse/raw" if self.as_raw else self.topic
-
 
 class IntervalParams(Params):
     """Which stretches of a recording are used."""

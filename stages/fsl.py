@@ -14,7 +14,7 @@ def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
     from owa_data.encoding.registry import create_encoder
-    from owa_data.fsl.build import FslConversion, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
+    from owa_data.fsl.build import FslConversion, check_params, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
     from owa_data.fsl.tokenizer import load_tokenizer
     from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
     from owa_data.store.dataset_folder import read_lineage
@@ -24,6 +24,7 @@ def build(conf: Conf) -> None:
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
+    check_params(params, events)
     encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
     loaded = load_tokenizer(tokenizer)
     vocabulary = load_vocabulary(loaded, encoder, cache)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from owa_data.binned.build import BinnedConversion
-from owa_data.event.build import EventConversion
-from owa_data.params import BinnedParams, EventParams, RuntimeParams
+from owa_data.event.build import EventConversion, event_inputs
+from owa_data.params import BinnedParams, EventParams, RawParams, RuntimeParams, SplitParams
+from owa_data.raw.build import build_index
 from owa_data.sample.generate import generate_sample
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, write_video
-from owa_data.store.incremental import EpisodeInput, build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
 from owa_data.store.shard_cache import ShardCache
-from owa_data.store.source import open_source, sha256_of
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("OWA_DATA_TEST_SHARED", ROOT.parent / "shared"))
@@ -70,14 +70,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Event, binned and fsl datasets of two toy episodes with their videos; `recordings/` beside them."""
     root = tmp_path_factory.mktemp("built")
-    inputs = []
-    for seed, (episode_path, split) in enumerate([("a/one.mcap", "train"), ("b/two.mcap", "test")]):
-        path = write_toy(root / "recordings", episode_path, seed, video=True)
-        with open_source(path) as source:
-            digest, size = sha256_of(source), source.size_bytes
-        metadata = {"instruction": "Win the duel"} if split == "train" else {}
-        inputs.append(EpisodeInput(episode_path, split, split, metadata, str(path), digest, size))
+    for seed, episode_path in enumerate(("a/one.mcap", "b/two.mcap")):
+        write_toy(root / "recordings", episode_path, seed, video=True)
+    metadata = root / "metadata.jsonl"
+    metadata.write_text('{"episode_path": "a/one.mcap", "instruction": "Win the duel"}\n')
+    recordings = str(root / "recordings")
+    raw = RawParams(dir=recordings, watch=recordings, metadata=str(metadata), split=SplitParams(test_groups=("b",)))
     runtime, cache = RuntimeParams(num_workers=1, progress=False), ShardCache(root / "cache")
+    inputs = event_inputs(build_index(raw, cache, runtime).episodes, recordings)
     events = EventConversion(EventParams())
     lineage = build_dataset(events, plan_build(events, inputs, cache), root / "event", cache, runtime, {})
     bins = BinnedConversion(BinnedParams())

@@ -161,7 +161,7 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             dropped[reason] = dropped.get(reason, 0) + number
         num_added = int(resampled.is_added.sum())
         yield TopicRows(
-            topic.event_topic,
+            RAW_TOPIC if topic.as_raw else topic.topic,
             messages.RAW_MOUSE if topic.as_raw else message_type,
             resampled.times_ns,
             columns.positions[inside[sources]],

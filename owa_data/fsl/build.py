@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from owa_data.encoding.pieces import PieceTable
 from owa_data.encoding.registry import Encoder, create_encoder
+from owa_data.errors import ParamsError
 from owa_data.fsl.convert import NUM_FILL_BINS, convert_events
 from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
@@ -82,6 +83,22 @@ def _extended(tokenizer_json: str, sha256: str, vocabulary: tuple[str, ...]) -> 
     params = TokenizerParams.model_validate_json(tokenizer_json)
     loaded = load_tokenizer(params.model_copy(update={"sha256": sha256}))
     return extend_tokenizer(loaded, vocabulary, image_span(params.image))
+
+
+def check_params(params: FslParams, events: Lineage) -> None:
+    """Check params against the event dataset, before any work.
+
+    Raises:
+        ParamsError: `action_topics` that take effect name a topic that the events cannot have.
+    """
+    if not (params.time_shift_seconds_for_action or params.skip_first_t_seconds_for_action):
+        return
+    rows = events.params["topics"].values()
+    present = {"mouse/raw" if row["as_raw"] else row["topic"] for row in rows}
+    if not present & set(params.action_topics):
+        raise ParamsError(
+            "fsl.action_topics", f"none of {list(params.action_topics)} is a topic of the events: {', '.join(sorted(present))}"
+        )
 
 
 def fsl_inputs(events: Lineage, event_dir: Path, params: FslParams) -> list[EpisodeInput]:

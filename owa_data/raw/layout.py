@@ -297,7 +297,8 @@ class _Walk:
         if opcode == records.FOOTER:
             return self.position + records.TAIL_BYTES >= self.source.size_bytes
         if opcode == records.MESSAGE:
-            if length < records.MESSAGE_HEAD_BYTES:
+            is_index = self.indexed_chunk and records.has_exact_length(records.MESSAGE_INDEX, self.source.read(start, length))
+            if length < records.MESSAGE_HEAD_BYTES or is_index:
                 return False
             self.loose_start = self.position if self.loose_start < 0 else self.loose_start
         if opcode in _EXACT:

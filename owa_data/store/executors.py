@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import TypeVar
 
 from owa_data.errors import OwaDataError
@@ -116,6 +118,7 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
     # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
+    _start_server()
     num_workers = min(num_local_workers(runtime), num_tasks)
     executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
     try:
@@ -128,7 +131,18 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
         executor.shutdown(cancel_futures=True)
 
 
+def _start_server() -> None:
+    # Ctrl-C reaches the whole process group; this process alone decides what it means. That a signal is ignored is inherited, so workers
+    # ignore it from their first instruction on. A server that runs already was started here too.
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may set signals; `_begin_worker` does it a moment later
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _begin_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()

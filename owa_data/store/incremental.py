@@ -46,7 +46,7 @@ class EpisodeInput:
     The content of `input_path` must be that of `input_sha256`: sha256 of its bytes, or `version:<id>` for a URL. `is_sound`: nothing was found
     wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
     `start_ns` is the time of the recording's first message. `num_messages` are those of each topic by
-    the index. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
+    the index, empty where nobody counted them. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
     of the key.
     """
 

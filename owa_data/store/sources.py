@@ -10,29 +10,28 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-_READING = (
-    "schema.py",
-    "params.py",
-    "raw/records.py",
-    "raw/layout.py",
-    "raw/chunks.py",
-    "raw/columns.py",
-    "raw/integers.py",
-    "raw/messages.py",
-    "store/ledger.py",
-    "store/shards.py",
-    "store/source.py",
-)
-_EVENT = (*_READING, "event")
-_ENCODING = (*_EVENT, "encoding")
+_PAYLOADS = ("schema.py", "raw/messages.py", "raw/integers.py")
+_RECORDINGS = (*_PAYLOADS, "raw/records.py", "raw/layout.py", "raw/chunks.py", "raw/columns.py", "store/source.py")
+_WRITING = ("store/ledger.py", "store/shards.py")
+_EVENT_ROWS = (*_PAYLOADS, "event/rows.py", "event/grid.py", *_WRITING)
 
 SOURCES: dict[str, tuple[str, ...]] = {
-    "index": (*_READING, "raw/index.py"),
-    "event": _EVENT,
-    "fsl": (*_ENCODING, "fsl"),
-    "binned": (*_EVENT, "encoding/events.py", "binned"),
+    "index": (*_RECORDINGS, "raw/index.py"),
+    "event": (*_RECORDINGS, "event", *_WRITING),
+    "fsl": (
+        *_EVENT_ROWS,
+        "encoding",
+        "fsl/build.py",
+        "fsl/convert.py",
+        "fsl/extend.py",
+        "fsl/families",
+        "fsl/pack.py",
+        "fsl/tokenizer.py",
+        "fsl/vocabulary.py",
+    ),
+    "binned": (*_EVENT_ROWS, "event/absolute_mouse.py", "encoding/events.py", "binned"),
 }
-"""Files and folders below `owa_data/`, by kind. `event/build.py` and its like are inside the folders: they pass the params on."""
+"""Files and folders below `owa_data/`, by kind. `params.py` is not among them: the values of params are in the key themselves."""
 
 
 def source_files(kind: str) -> list[str]:

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 from owa_data.fsl.saved_tokenizer import FOLDER
 from owa_data.store.dataset_folder import read_lineage
 from owa_data.training.image_tokens import read_image_tokens
+from owa_data.training.pixels import VisionProcessor
 from owa_data.training.prepare_model import prepare_model
 from owa_data.training.small_models import create_small_model, create_small_processor
 
 
 class LoadedModel(NamedTuple):
-    """A model of transformers, its image processor (or processor), and the extended tokenizer of the dataset."""
+    """A model of transformers, its processor of images, and the extended tokenizer of the dataset."""
 
     model: Any
-    processor: Any
+    processor: VisionProcessor
     tokenizer: Any
 
 
@@ -25,17 +26,19 @@ def load_model(fsl_dir: Path | str, name: str = "", revision: str = "", *, seed:
 
     Args:
         fsl_dir: Folder of the fsl dataset. Its saved tokenizer is the one that is returned.
-        name: Hub repository or folder of a model of the dataset's family; empty makes a small random one, which needs no download.
+        name: Hub repository or folder of a pretrained model of the dataset's family, with its image processor; its rows of event tokens are begun
+            anew (`prepare_model`). Empty makes a small random model, which needs no download.
         revision: Commit of the hub repository; empty = the newest.
         seed: Of a random model's weights.
     """
-    from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(Path(fsl_dir) / FOLDER)
     if name:
         model = AutoModelForImageTextToText.from_pretrained(name, revision=revision or None)
         prepare_model(model, tokenizer)
-        return LoadedModel(model, AutoProcessor.from_pretrained(name, revision=revision or None), tokenizer)
+        image_processor = AutoImageProcessor.from_pretrained(name, revision=revision or None)
+        return LoadedModel(model, VisionProcessor(image_processor, _tokens_per_tile(model)), tokenizer)
     lineage, image = read_lineage(fsl_dir, "fsl"), read_image_tokens(fsl_dir)
     model = create_small_model(
         image,
@@ -45,3 +48,9 @@ def load_model(fsl_dir: Path | str, name: str = "", revision: str = "", *, seed:
         seed=seed,
     )
     return LoadedModel(model, create_small_processor(image), tokenizer)
+
+
+def _tokens_per_tile(model: Any) -> int:
+    """Image tokens that a model makes of one tile: InternVL has them in its config, SmolVLM and Idefics3 count them from it."""
+    in_config = getattr(model.config, "image_seq_length", None)
+    return int(model.model.image_seq_len if in_config is None else in_config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,21 @@ from owa_data.errors import ParamsError
 
 Pixels = dict[str, torch.Tensor]
 SampleImages = Sequence[Sequence[Any]]
+
+
+class VisionProcessor(NamedTuple):
+    """What a processor of transformers says of images: how they become pixels, and how many image tokens each tile has.
+
+    The whole processor needs packages for video that nothing here uses.
+    """
+
+    image_processor: Any
+    image_seq_length: int
+
+    @property
+    def image_seq_len(self) -> int:
+        """The same, as SmolVLM calls it."""
+        return self.image_seq_length
 
 
 def flat_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:

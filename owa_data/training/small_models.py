@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 from owa_data.errors import ParamsError
 from owa_data.training.image_tokens import ImageTokens
-from owa_data.training.pixels import PADDED_FAMILIES
+from owa_data.training.pixels import PADDED_FAMILIES, VisionProcessor
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,15 @@ def create_small_model(
         return create(image, text, vision)
 
 
-class SmallProcessor(NamedTuple):
-    """What a processor of transformers says of images: how they become pixels, and how many image tokens each tile has."""
-
-    image_processor: Any
-    image_seq_length: int
-
-    @property
-    def image_seq_len(self) -> int:
-        """The same, as SmolVLM calls it."""
-        return self.image_seq_length
-
-
-def create_small_processor(image: ImageTokens) -> SmallProcessor:
+def create_small_processor(image: ImageTokens) -> VisionProcessor:
     """Make the processor for a model of `create_small_model`: one tile of the dataset's image size per frame. Needs no download."""
     from transformers import GotOcr2ImageProcessorPil, SmolVLMImageProcessorPil
 
     width, height = image.size_px
     if image.family in PADDED_FAMILIES:
         longest = {"longest_edge": width}
-        return SmallProcessor(SmolVLMImageProcessorPil(size=longest, max_image_size=longest), image.num_per_image)
-    return SmallProcessor(GotOcr2ImageProcessorPil(size={"height": height, "width": width}), image.num_per_image)
+        return VisionProcessor(SmolVLMImageProcessorPil(size=longest, max_image_size=longest), image.num_per_image)
+    return VisionProcessor(GotOcr2ImageProcessorPil(size={"height": height, "width": width}), image.num_per_image)
 
 
 def _create_internvl(image: ImageTokens, text: dict[str, Any], vision: dict[str, Any]) -> Any:

@@ -155,3 +155,42 @@ def test_the_last_message_is_inside(tmp_path: Path) -> None:
     for select in ("whole_file", "inactivity"):
         table, _ = convert(path, EventParams(topics=topics, intervals=IntervalParams(select=select)))
         assert np.array_equal(table["timestamp_ns"].to_numpy(), np.arange(5))
+
+
+def test_motion_is_not_told_twice(toy_recordings: Path) -> None:
+    topics = {**EVERYTHING, "mouse": TopicParams(topic="mouse", as_raw=True)}
+    table, ledger = convert(toy_recordings / "a/one.mcap", EventParams(topics=topics, intervals=WHOLE))
+    alone, _ = convert(toy_recordings / "a/one.mcap", EventParams(topics=EVERYTHING, intervals=WHOLE))
+    assert table.equals(alone)
+    counts = ledger["topics"]["mouse"]
+    assert counts["dropped"] == {"told_by_mouse_raw": counts["read"]}
+
+
+def test_one_key_pressed_all_the_time(tmp_path: Path) -> None:
+    from owa.msgs.desktop.keyboard import KeyboardEvent
+
+    path = write(tmp_path / "k.mcap", [(i, "keyboard", KeyboardEvent(event_type="press", vk=87)) for i in range(300)])
+    table, ledger = convert(path, EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE))
+    assert ledger["topics"]["keyboard"] == {"read": 300, "kept": 300, "dropped": {}}
+    assert {message.vk for _, message in decoded(table, "keyboard")} == {87}
+
+
+def test_what_raw_motion_cannot_say_is_counted(tmp_path: Path) -> None:
+    def scroll(dx: int, dy: int) -> MouseEvent:
+        return MouseEvent(event_type="scroll", x=1, y=1, dx=dx, dy=dy)
+
+    path = write(tmp_path / "m.mcap", [(0, "mouse", scroll(1, 1)), (1, "mouse", scroll(0, 300)), (2, "mouse", scroll(-2, 0))])
+    topics = {"mouse": TopicParams(topic="mouse", as_raw=True)}
+    table, ledger = convert(path, EventParams(topics=topics, intervals=WHOLE))
+    assert ledger["topics"]["mouse"] == {"read": 3, "kept": 3, "dropped": {}, "second_wheel": 1, "wheel_clamped": 1}
+    wheel = [(int(m.button_flags), m.button_data) for _, m in decoded(table, "mouse/raw")]
+    assert wheel == [(0x400, 120), (0x400, 0x7FFF), (0x800, 0x10000 - 240)]
+
+
+def test_whole_file_knows_all_topics(tmp_path: Path) -> None:
+    rows: list[tuple[int, str, object]] = [(0, "window", WindowInfo(title="w", rect=(0, 0, 1, 1), hWnd=1))]
+    rows += [(30_000_000 + i * 10_000_000, "mouse/raw", RawMouseEvent(last_x=1, last_y=0)) for i in range(10)]
+    topics = {"m": TopicParams(topic="mouse/raw", resample="first_per_period", rate_hz=20)}
+    table, _ = convert(write(tmp_path / "m.mcap", rows), EventParams(topics=topics, intervals=WHOLE))
+    # The grid begins with the window message, which is not read: periods of 50 ms from 0.
+    assert table["timestamp_ns"].to_pylist() == [30_000_000, 50_000_000, 100_000_000]

@@ -100,3 +100,26 @@ def test_times_out_of_order_are_sorted_and_ties_keep_file_order(tmp_path: Path) 
             writer.add_message(channel, time, payload, time)
         writer.finish()
     assert [(time, payload) for time, payload, _ in read(path, {"t"})["t"]] == [(3, b"2"), (3, b"4"), (5, b"1"), (5, b"3")]
+
+
+def test_a_channel_keeps_its_type_whatever_declares_its_schema(tmp_path: Path) -> None:
+    path = tmp_path / "x.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream, chunk_size=200)
+        writer.start(profile="owa", library="test")
+        schema = writer.register_schema("desktop/WindowInfo", "jsonschema", b"{}")
+        first = writer.register_channel("first", "json", schema)
+        for time in range(20):
+            writer.add_message(first, time, b'{"a": 1}', time)
+        second = writer.register_channel("second", "json", schema)  # its schema stands in an earlier chunk
+        for time in range(20, 40):
+            writer.add_message(second, time, b'{"b": 2}', time)
+        writer.finish()
+    content = path.read_bytes()
+    for name, part in {"whole": content, "cut": content[: content.rindex(b'"b": 2') - 60]}.items():
+        source = MemorySource(name, part)
+        columns, _ = read_columns(source, read_layout(source), {"first", "second"})
+        assert {topic: rows.message_types for topic, rows in columns.items()} == {
+            "first": ("desktop/WindowInfo",),
+            "second": ("desktop/WindowInfo",),
+        }

@@ -130,9 +130,9 @@ def test_interrupted_by_the_terminal(recordings, whole, tmp_path):
     begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10, "a busy machine too ends at once, not when the conversions are done"
     assert process.returncode == 1
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     assert errors.splitlines()[-1] == "interrupted"
     assert group_is_empty(process.pid, within_s=5)
     check_next_build(recordings, tmp_path, whole)

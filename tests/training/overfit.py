@@ -29,7 +29,7 @@ BATCH_SIZE = 4
 NUM_STEPS = {"internvl": 400, "smolvlm": 500}
 LEARNING_RATE = 3e-3
 SCORE_EVERY = 40
-ENOUGH = 0.97
+ENOUGH = 0.99
 
 
 @dataclass(frozen=True)
