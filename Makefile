@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-slow check bench golden params docs lock clean
+.PHONY: help setup repro test test-slow check bench fuzz golden params docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,13 +38,16 @@ test: setup ## run the tests
 	python -m pytest -q -m "not slow and not network and not needs_cuda"
 
 test-slow: setup ## run all tests that this machine can run
-	python -m pytest -q -m "not network and not needs_cuda"
+	python -m pytest -q -m "not network and not needs_cuda" --numprocesses 2 --dist worksteal
 
 check: setup ## format, lint, types
 	ruff format --check .
 	ruff check .
 	mypy
 	python -m owa_data.params_text --check
+
+fuzz: setup ## break thousands of recordings and see that no whole chunk is lost
+	python -m tests.fuzz --files 5000
 
 bench: setup ## measure; writes benchmarks/results.json
 	python -m benchmarks.run

@@ -2,7 +2,7 @@
 
 python -m benchmarks.loader
 
-Workload: two generated episodes of 30 s, video 854x480 (D2E-480p) at 30 Hz, rows of 4096 ids with 64 tokens per image of 448x448.
+Workload: three generated episodes of 15 s, video 854x480 (D2E-480p) at 30 Hz, rows of 4096 ids with 64 tokens per image of 448x448.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 
 FRAME_SIZE_PX = (854, 480)
-NUM_EPISODES = 2
-DURATION_S = 30
-BATCH_SIZE = 4
+NUM_EPISODES = 3
+DURATION_S = 15
+BATCH_SIZE = 2
 NUM_WORKERS = (0, 1, 2)
 RUNTIME = RuntimeParams(num_workers=1, progress=False)
 TOKENIZER = Path(__file__).parent.parent / "conf/tokenizer/byte.yaml"

@@ -66,7 +66,7 @@ def _stack(parts: Sequence[torch.Tensor | None]) -> torch.Tensor:
 
 
 FLAT_FAMILIES = ("plain", "internvl")
-PADDED_FAMILIES = ("smolvlm", "idefics3")
+PADDED_FAMILIES = ("smolvlm",)  # SmolVLM and Idefics3, which write images alike
 # Checkpoints come with one or the other switched on; what counts is how the rows were made.
 _UNSPLIT: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": False}, "smolvlm": {"do_image_splitting": False}}
 _CALL_OPTIONS = ("crop_to_patches", "min_patches", "max_patches", "do_image_splitting")

@@ -124,6 +124,7 @@ def test_killed_at_thirty_random_moments(recordings, whole, tmp_path):
         check_kill(recordings, tmp_path / str(number), whole, random.Random(100 + number))
 
 
+@pytest.mark.slow  # it measures seconds, which a busy machine does not have
 def test_interrupted_by_the_terminal(recordings, whole, tmp_path):
     process = start(recordings, tmp_path, "slow")
     wait_for_conversion(process)

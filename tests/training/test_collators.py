@@ -99,6 +99,22 @@ def test_models_of_the_real_classes_take_the_batches(built):
     assert max(grads) > 0
 
 
+def test_idefics3_takes_the_batches_of_smolvlm(smolvlm_built):
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+
+    _, samples = samples_of(smolvlm_built)
+    image = read_image_tokens(smolvlm_built.fsl)
+    small = create_small_model(image, num_tokens=600, pad_token_id=256, max_sequence_length=256).config
+    config = Idefics3Config(
+        text_config=small.text_config.to_dict(),
+        vision_config=small.vision_config.to_dict() | {"model_type": "idefics3_vision"},
+        image_token_id=image.image_token_id,
+        scale_factor=2,
+    )
+    model = Idefics3ForConditionalGeneration(config)
+    assert 5 < model(**collator_of(smolvlm_built)(samples)).loss.item() < 8
+
+
 def test_a_batch_without_images_has_no_pixels(built):
     _, samples = samples_of(built)
     image = read_image_tokens(built.fsl)

@@ -49,18 +49,21 @@ def test_a_queued_sweep_over_tokenizers_and_episodes(make_repo: Callable[..., Re
     commits = [commit for name, commit in rows if len(name.split("/")[2]) == 2]
     fetched_cache = ShardCache(tmp_path / "fetched")
     results = {}
+    keys = set()
     for commit in commits:
         remote = open_remote("dvc://data/fsl", repo=str(repo.root), rev=commit)
+        keys |= {episode.key for episode in remote.lineage.episodes}
         key = (remote.lineage.facts["tokenizer"]["name"], len(remote.lineage.episodes))
         results[key] = tree_bytes(fetch_dataset(remote, fetched_cache))
     assert set(results) == {(tokenizer, limit) for tokenizer in TOKENIZERS for limit in LIMITS}
 
-    # Stored once: three event shards, and per tokenizer three fsl shards and itself, each with one inode for shard cache and DVC cache.
+    # Stored once: four results of ten episodes in all name six fsl shards, each with one inode for shard cache and DVC cache. Besides these the
+    # shard cache has three event shards and the two tokenizers.
     shards = ShardCache(repo.root / ".dvc/cache/owa-shards")
-    contents = read_contents(shards)
-    assert len(contents.shards) == 3 + 4 * len(TOKENIZERS)
+    assert len(keys) == 3 * len(TOKENIZERS)
+    assert len(read_contents(shards).shards) == len(keys) + 3 + len(TOKENIZERS)
     objects = {path.stat().st_ino for path in (repo.root / ".dvc/cache/files").rglob("*") if path.is_file()}
-    assert {shards.path_of(shard.key).stat().st_ino for shard in contents.shards} <= objects
+    assert {shards.path_of(key).stat().st_ino for key in keys} <= objects
 
     # The same by hand, without any cache.
     repo.environment["OWA_DATA_SHARD_CACHE"] = str(tmp_path / "scratch")
