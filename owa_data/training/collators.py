@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from owa_data.fsl.families import check_processor
 from owa_data.store.dataset_folder import read_lineage
 from owa_data.training.image_tokens import ImageTokens, read_image_tokens
 from owa_data.training.labels import IGNORED, LossOn, is_action_token, make_labels
-from owa_data.training.pixels import pixel_layout, split_options
+from owa_data.training.pixels import pixel_layout, split_options, whole_frames
 
 Batch = dict[str, torch.Tensor]
 Sample = Mapping[str, Any]
@@ -105,7 +104,8 @@ def checked_image_processor(fsl_dir: Path | str, processor: Any) -> Callable[...
     options = split_options(settings["family"], settings["processor"])
     if settings["family"] != "plain":  # for trying out: no real processor belongs to it
         check_processor(facts, processor, **options)
-    return partial(processor.image_processor, **options)
+    width, height = settings["image_size_px"]
+    return whole_frames(processor.image_processor, options, (width, height))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ Input: lists of PIL images, one per sample, and an image processor. Output: `pix
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from owa_data.errors import ParamsError
@@ -30,6 +33,53 @@ class VisionProcessor(NamedTuple):
     def image_seq_len(self) -> int:
         """The same, as SmolVLM calls it."""
         return self.image_seq_length
+
+
+@dataclass(frozen=True)
+class WholeFrames:
+    """Pixels of frames that have the size already that the processor would scale them to: its numbers, in less than half the time.
+
+    Attributes:
+        processor: The image processor, for images of another size.
+        size_px: Width and height.
+        factor: Of the colours, before normalising.
+        mean: Of each channel.
+        std: Of each channel.
+    """
+
+    processor: Callable[..., Any]
+    size_px: tuple[int, int]
+    factor: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, *, images: Sequence[Any], return_tensors: str) -> Any:
+        """Return `pixel_values` float32 (images, 3, height, width), as the processor does."""
+        if any(image.size != self.size_px or image.mode != "RGB" for image in images):
+            return self.processor(images=images, return_tensors=return_tensors)
+        frames = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+        pixels = frames.to(torch.float32, memory_format=torch.contiguous_format).mul_(self.factor)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return {"pixel_values": pixels.sub_(mean).div_(std)}
+
+
+def whole_frames(processor: Any, options: Mapping[str, Any], size_px: tuple[int, int]) -> Callable[..., Any]:
+    """Return what makes pixels of frames: `WholeFrames` where that is what the processor does with one tile, else the processor itself.
+
+    Args:
+        processor: An image processor of transformers.
+        options: Of its call, from `split_options`.
+        size_px: Width and height of the frames.
+    """
+    call = partial(processor, **options)
+    is_plain = type(processor).__name__.startswith("GotOcr2ImageProcessor") and processor.do_rescale and processor.do_normalize
+    if not is_plain or options.get("crop_to_patches", processor.crop_to_patches):
+        return call
+    if (processor.size["width"], processor.size["height"]) != size_px:
+        return call
+    return WholeFrames(
+        call, size_px, processor.rescale_factor, tuple(map(float, processor.image_mean)), tuple(map(float, processor.image_std))
+    )
 
 
 def flat_pixels(image_processor: Callable[..., Any], images: SampleImages) -> Pixels:

@@ -16,7 +16,7 @@ from owa_data.encoding.events import EventKind
 from owa_data.errors import ParamsError, SchemaError, TokenizerError
 from owa_data.training.collators import create_fsl_collator
 from owa_data.training.image_tokens import read_image_tokens
-from owa_data.training.pixels import flat_pixels, padded_pixels, pixel_layout
+from owa_data.training.pixels import WholeFrames, flat_pixels, padded_pixels, pixel_layout, whole_frames
 from owa_data.training.small_models import create_small_model, create_small_processor
 
 FAMILIES = ("internvl", "smolvlm")
@@ -166,6 +166,30 @@ def test_choices_are_checked(internvl_built):
     image = dataclasses.replace(read_image_tokens(internvl_built.fsl), num_per_image=5)
     with pytest.raises(ParamsError, match="no square grid"):
         create_small_model(image, num_tokens=600, pad_token_id=0, max_sequence_length=256)
+
+
+def test_pixels_of_whole_frames_are_those_of_the_processor(internvl_built):
+    from PIL import Image
+
+    processor = create_small_processor(read_image_tokens(internvl_built.fsl)).image_processor
+    options = {"crop_to_patches": False}
+    fast = whole_frames(processor, options, (56, 56))
+    assert isinstance(fast, WholeFrames)
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (56, 56, 3), np.uint8)) for _ in range(3)]
+    expected = processor(images=frames, return_tensors="pt", **options)["pixel_values"]
+    found = fast(images=frames, return_tensors="pt")["pixel_values"]
+    assert found.dtype == expected.dtype
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    # Another size goes through the processor.
+    larger = [frame.resize((80, 60)) for frame in frames]
+    assert torch.equal(
+        fast(images=larger, return_tensors="pt")["pixel_values"],
+        processor(images=larger, return_tensors="pt", **options)["pixel_values"],
+    )
+    assert not isinstance(whole_frames(processor, options, (80, 60)), WholeFrames)
+    assert not isinstance(whole_frames(processor, {"crop_to_patches": True}, (56, 56)), WholeFrames)
 
 
 def test_layouts_on_literal_images():
