@@ -6,6 +6,7 @@ topics that are not wanted are never touched. Memory: one decompressed chunk and
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from owa_data.raw.chunks import (
     spans_by_index,
     spans_by_walk,
 )
-from owa_data.raw.layout import Layout, Problem, count_indexed
+from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
 from owa_data.raw.records import Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource
 
@@ -83,7 +84,9 @@ def iter_chunks(
         is_checked: False where it was called sound by its summary alone: the chunks that are opened are then held to their CRC.
         problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
     """
-    for chunk in layout.chunks:
+    waiting = deque(layout.chunks)
+    while waiting:
+        chunk = waiting.popleft()
         # Without indexes, or in a file whose statistics were not there, only the records themselves tell.
         indexed = bool(chunk.index_offsets) and set(chunk.index_offsets) <= set(layout.channels)
         wanted = {i for i in chunk.index_offsets if wants(layout.channels[i])} if indexed else set[int]()
@@ -99,6 +102,8 @@ def iter_chunks(
         except (DamagedChunkError, MalformedRecordError) as error:
             lost = count_indexed(source, chunk.index_offsets)
             problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
+            # A broken chunk may have been drawn over whole ones, where bytes are missing in between.
+            waiting.extendleft(reversed(find_hidden_chunks(source, chunk, layout)))
             yield OpenChunk(b"", {})
             continue
         if unknown := set(spans) - set(layout.channels):

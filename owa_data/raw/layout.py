@@ -384,6 +384,21 @@ def find_chunk(source: ByteSource, start: int) -> int:
     return -1
 
 
+def find_hidden_chunks(source: ByteSource, broken: Chunk, layout: Layout) -> list[Chunk]:
+    """Return the chunks that begin inside a broken one and that `layout` does not have."""
+    known = {chunk.data_offset for chunk in layout.chunks}
+    found = []
+    position = find_chunk(source, broken.data_offset)
+    while 0 <= position < broken.data_offset + broken.data_bytes:
+        _, length = records.parse_record_head(source.read(position, records.RECORD_HEAD_BYTES))
+        chunk = _parse_chunk(source, position, length)
+        assert chunk is not None, position  # `find_chunk` parsed it
+        if chunk.data_offset not in known:
+            found.append(chunk)
+        position = find_chunk(source, chunk.data_offset + chunk.data_bytes)
+    return found
+
+
 def _parse_chunk(source: ByteSource, position: int, length: int) -> Chunk | None:
     """Parse what lies at `position` as a chunk record, whatever its opcode says. None where it has another form."""
     head = source.read(position + records.RECORD_HEAD_BYTES, min(CHUNK_HEAD_BYTES, length))

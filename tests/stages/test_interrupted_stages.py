@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Repo, tree_bytes
-from tests.store.test_interruption import group_is_empty
+from tests.store.test_interruption import group_is_empty, start_as_from_terminal
 
 
 @pytest.fixture
@@ -21,12 +21,9 @@ def slow_repo(make_repo) -> Repo:
     repo = make_repo()
     source = repo.root / "owa_data" / "event" / "build.py"
     text = source.read_text()
-    assert text.count("        return convert_recording(") == 1
-    source.write_text(
-        text.replace(
-            "        return convert_recording(", "        __import__('time').sleep(2)\n        return convert_recording("
-        )
-    )
+    call = "        batches, ledger = convert_recording("
+    assert text.count(call) == 1
+    source.write_text(text.replace(call, f"        __import__('time').sleep(2)\n{call}"))
     repo.set_params(runtime__num_workers=2)
     repo.run("dvc", "repro", "raw")
     reference = repo.root / "reference"
@@ -40,8 +37,8 @@ def start_event(repo: Repo) -> tuple[subprocess.Popen, Path]:
     """Start `dvc repro event` and wait until a shard is being written or is there."""
     log = repo.root / "repro.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            ["dvc", "repro", "event"], cwd=repo.root, env=repo.environment, stdout=stream, stderr=stream, start_new_session=True
+        process = start_as_from_terminal(
+            ["dvc", "repro", "event"], cwd=repo.root, env=repo.environment, stdout=stream, stderr=stream
         )
     cache = repo.root / ".dvc" / "cache" / "owa-shards"
     end = time.monotonic() + 60

@@ -52,7 +52,7 @@ def test_repro_converts_what_changed_and_equals_a_build_from_scratch(make_repo: 
 
 def test_experiments_by_name_in_temp_folders_and_in_the_queue(make_repo: Callable[..., Repo]) -> None:
     repo = make_repo()
-    repo.run("dvc", "repro", "fsl")
+    repo.run("dvc", "repro")
     repo.commit("built")
     output = repo.run("dvc", "exp", "run", "-S", "fsl.max_sequence_length=2048", "--name", "short")
     assert converted(output) == {"fsl": (3, 0)}
@@ -65,7 +65,7 @@ def test_experiments_by_name_in_temp_folders_and_in_the_queue(make_repo: Callabl
     write_toy(repo.root / "recordings", "a/two.mcap", seed=77)
     repo.run("dvc", "add", "-q", "recordings")
     temp = repo.run("dvc", "exp", "run", "--temp", "--name", "changed")
-    assert converted(temp) == {"event": (1, 2), "fsl": (1, 2)}
+    assert converted(temp) == {"event": (1, 2), "fsl": (1, 2), "binned": (1, 2)}
     repo.run("dvc", "exp", "run", "--queue", "-S", "event.topics.mouse_raw.rate_hz=60", "--name", "fast")
     repo.run("dvc", "queue", "start")
     repo.run("dvc", "queue", "logs", "--follow", "fast", check=False)
@@ -86,7 +86,7 @@ def test_a_local_tokenizer_by_name(make_repo: Callable[..., Repo], tmp_path: Pat
     add = ("python", "-m", "owa_data.cli.main", "tokenizer", "add", str(tmp_path / "model"), "--name", "mine")
     assert "wrote conf/tokenizer/mine.yaml (internvl)" in repo.run(*add)
     assert "exists" in repo.run(*add, check=False)
-    repo.run("dvc", "repro", "fsl")
+    repo.run("dvc", "repro")
     repo.commit("built")
     output = repo.run("dvc", "exp", "run", "-S", "fsl.tokenizer=mine", "--name", "mine")
     assert converted(output) == {"fsl": (3, 0)}

@@ -47,6 +47,15 @@ def whole(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return tree_bytes(folder / "event")
 
 
+def start_as_from_terminal(command: list[str], **kwargs) -> subprocess.Popen:
+    """Start a process group of its own that Ctrl-C reaches, even where the tests were started with it ignored, as in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, start_new_session=True, **kwargs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start(recordings: Path, folder: Path, *options: str, **kwargs) -> subprocess.Popen:
     command = [
         sys.executable,
@@ -57,9 +66,8 @@ def start(recordings: Path, folder: Path, *options: str, **kwargs) -> subprocess
         str(folder / "event"),
         *options,
     ]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return start_as_from_terminal(command, cwd=ROOT, **pipes, **kwargs)
 
 
 def wait_for_conversion(process: subprocess.Popen) -> int:
