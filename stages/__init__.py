@@ -1,7 +1,7 @@
 """The stages: thin Hydra entry points. Each composes its conf, validates it, calls the library, and writes metrics.
 
     python -m stages.event                                        as `dvc repro` runs it
-    python -m stages.event out_dir=/tmp/event topics.mouse_raw.rate_hz=60 dry_run=true
+    python -m stages.event out_dir=tried/event topics.mouse_raw.rate_hz=60 dry_run=true
     python -m stages.event --help
 
 Conf, params and data are found from the working directory, so that experiments in other folders use their own copies.
