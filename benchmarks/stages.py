@@ -23,6 +23,7 @@ from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, TokenizerParams
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.store.dataset_folder import Lineage
+from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 
@@ -98,7 +99,7 @@ class _Build:
         params = EventParams()
         conversion = EventConversion(params)
         with self.timed("event"):
-            inputs = event_inputs(self.index.episodes, self.raw_params.dir)
+            inputs = event_inputs(self.index.episodes, self.raw_params.dir, DigestMemory(self.cache.root, self.raw_params.dir))
             plan = plan_build(conversion, inputs, self.cache)
             self.events: Lineage = build_dataset(
                 conversion, plan, self.folder / "event", self.cache, self.runtime, {}, preload=["owa_data.event.build"]

@@ -14,6 +14,7 @@ def build(conf: Conf) -> None:
     # Imported here, while DVC is being asked where its cache is.
     from owa_data.event.build import EventConversion, check_params, describe_event, event_inputs, event_metrics, topic_plot
     from owa_data.raw.episodes import read_episodes
+    from owa_data.store.digest_memory import DigestMemory
     from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 
     params = take_knobs(conf, EventParams, "event")
@@ -21,7 +22,7 @@ def build(conf: Conf) -> None:
     episodes = read_episodes(Path(conf["index"]))
     check_params(params, episodes)
     conversion = EventConversion(params)
-    plan = plan_build(conversion, event_inputs(episodes, conf["in_dir"]), cache)
+    plan = plan_build(conversion, event_inputs(episodes, conf["in_dir"], DigestMemory(cache.root, conf["in_dir"])), cache)
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "event", out_dir))
         return

@@ -9,7 +9,7 @@ from typing import Any
 from owa_data.cli.repository import find_shard_cache, read_raw_params
 from owa_data.errors import ParamsError
 from owa_data.raw.watch import write_watch_list
-from owa_data.store.digests import DigestMemory
+from owa_data.store.digest_memory import DigestMemory
 
 
 def add_parser(subparsers: Any) -> None:

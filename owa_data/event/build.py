@@ -19,6 +19,7 @@ from owa_data.params import EventParams
 from owa_data.raw.episodes import Episode
 from owa_data.raw.messages import current_type
 from owa_data.store.dataset_folder import Lineage
+from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.incremental import EpisodeInput
 from owa_data.store.ledger import Counts
 from owa_data.store.metrics import aggregate
@@ -53,26 +54,33 @@ class EventConversion:
         return batches, ledger
 
 
-def event_inputs(episodes: Sequence[Episode], recordings_dir: str) -> list[EpisodeInput]:
-    """Return what `event` converts: each recording of the index."""
-    return [
-        EpisodeInput(
+def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: DigestMemory | None = None) -> list[EpisodeInput]:
+    """Return what `event` converts: each recording of the index. Those that `memory` knows by their digest are not digested again."""
+
+    def input_of(episode: Episode) -> EpisodeInput:
+        path = _path_of(episode, recordings_dir)
+        return EpisodeInput(
             episode.episode_path,
             episode.split,
             episode.group,
             episode.metadata,
-            f"{recordings_dir.rstrip('/')}/{episode.episode_path}"
-            if is_url(recordings_dir)
-            else str(Path(recordings_dir) / PurePosixPath(episode.episode_path)),
+            path,
             episode.sha256,
             episode.size_bytes,
-            episode.is_sound,
+            memory.stamp_of(Path(path), episode.sha256) if memory else None,
+            is_sound=episode.is_sound,
             is_checked=episode.is_checked,
             start_ns=episode.start_ns,
             num_messages={name: topic.num_messages for name, topic in episode.topics.items()},
         )
-        for episode in episodes
-    ]
+
+    return [input_of(episode) for episode in episodes]
+
+
+def _path_of(episode: Episode, recordings_dir: str) -> str:
+    if is_url(recordings_dir):
+        return f"{recordings_dir.rstrip('/')}/{episode.episode_path}"
+    return str(Path(recordings_dir) / PurePosixPath(episode.episode_path))
 
 
 def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:

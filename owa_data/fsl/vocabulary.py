@@ -16,6 +16,7 @@ from owa_data.fsl.families import image_span
 from owa_data.fsl.saved_tokenizer import CONFIG_NAME, FOLDER, tokenizer_config
 from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer
 from owa_data.params import TokenizerParams
+from owa_data.store.digests import SHARD_PREFIX, digest_like
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import canonical_json
 from owa_data.store.sources import source_digest
@@ -68,8 +69,7 @@ def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache
     vocabulary, content = _make_vocabulary(loaded, encoder, key)
     saved = cache.temporary_path(key)
     saved.write_bytes(content)
-    sha256 = hashlib.sha256(content).hexdigest()
-    cache.publish(ShardRecord(key, sha256, len(content), 0, msgspec.to_builtins(vocabulary)), saved)
+    cache.publish(ShardRecord(key, digest_like(SHARD_PREFIX, content), len(content), 0, msgspec.to_builtins(vocabulary)), saved)
     return vocabulary
 
 

@@ -25,13 +25,14 @@ from owa_data.raw.metadata import read_metadata
 from owa_data.raw.split import FOLDER, group_of, split_of
 from owa_data.raw.watch import check_watch, compare_watch, digest_of
 from owa_data.schema import SPLITS
-from owa_data.store.digests import DigestMemory
+from owa_data.store.digest_memory import DigestMemory
+from owa_data.store.digests import FileStamp, sha256_of
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
-from owa_data.store.source import absolute_path, is_outside, is_url, open_listed
+from owa_data.store.source import ByteSource, MemorySource, absolute_path, is_outside, is_url, open_listed, read_stamped
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +42,18 @@ _MAX_LINES_OF_A_KIND = 10  # of warnings that every episode can have
 
 @dataclass(frozen=True)
 class _FactsTask:
+    """A recording to read. `digest` is empty where it is not known yet: the worker that reads the file finds it out."""
+
     path: str
     digest: str
-    key: str
     cache_root: Path
+
+
+@dataclass(frozen=True)
+class _Read:
+    digest: str
+    record: ShardRecord
+    stamp: FileStamp | None = None
 
 
 @dataclass(frozen=True)
@@ -68,45 +77,63 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     metadata = read_metadata(params.metadata)
     found = find_recordings(params)
     memory = DigestMemory(cache.root, params.dir)
-    digests = [digest_of(recording, memory) for recording in found]
-    memory.save()
+    known: list[_Read | None] = []
     if listed is not None:
+        digests = [digest_of(recording, memory) for recording in found]
         compare_watch(listed, {part.episode_path: digest for part, digest in zip(found, digests, strict=True)}, params)
-    # A version id of a store says which version of one object, not which object.
-    keys = [
-        shard_key("index", {}, part.path if is_url(part.path) else "", digest)
-        for part, digest in zip(found, digests, strict=True)
-    ]
-    records = [cache.find(key) for key in keys]
-    missing = sorted((i for i, record in enumerate(records) if record is None), key=lambda i: -found[i].size_bytes)
-    tasks = [_FactsTask(absolute_path(found[i].path), digests[i], keys[i], cache.root.absolute()) for i in missing]
+    else:
+        digests = [memory.recall(Path(recording.path)) or "" for recording in found]
+    for recording, digest in zip(found, digests, strict=True):
+        record = cache.find(_facts_key(recording.path, digest)) if digest else None
+        known.append(_Read(digest, record) if record else None)
+    missing = sorted((i for i, done in enumerate(known) if done is None), key=lambda i: -found[i].size_bytes)
+    tasks = [_FactsTask(absolute_path(found[i].path), digests[i], cache.root.absolute()) for i in missing]
     with (
         progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance,
-        closing(run_tasks(_read_and_remember, tasks, runtime, preload=[__name__])) as results,
+        closing(run_tasks(_read_recording, tasks, runtime, preload=[__name__])) as results,
     ):
         for position, done in results:
-            records[missing[position]] = done
+            recording = found[missing[position]]
+            known[missing[position]] = done
+            if done.stamp is not None:
+                memory.remember(Path(recording.path), done.stamp, done.digest)
             advance(position)
+    memory.save()
     logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
     index = Index([], {})
-    for recording, digest, record in zip(found, digests, records, strict=True):
-        assert record is not None, recording.path
-        _add_recording(index, recording, digest, record, metadata, params)
+    for recording, read in zip(found, known, strict=True):
+        assert read is not None, recording.path
+        _add_recording(index, recording, read.digest, read.record, metadata, params)
     _warn(index, metadata, params)
     return index
 
 
-def _read_and_remember(task: _FactsTask) -> ShardRecord:
-    """Read the facts of one recording and publish them; runs in a worker. What is no MCAP file is remembered as such."""
-    read = read_claimed_facts if is_url(task.path) else read_facts
-    with open_listed(task.path, task.digest) as source:
-        try:
-            ledger = msgspec.to_builtins(read(source))
-        except NotMcapError as error:
-            ledger = {UNREADABLE: error.problem}
+def _facts_key(path: str, digest: str) -> str:
+    # A version id of a store says which version of one object, not which object.
+    return shard_key("index", {}, path if is_url(path) else "", digest)
+
+
+def _read_recording(task: _FactsTask) -> _Read:
+    """Read one recording once, for its digest and its facts; runs in a worker."""
     cache = ShardCache(task.cache_root)
-    record = ShardRecord(task.key, "", 0, 0, ledger)
-    cache.publish(record, cache.temporary_path(task.key))
+    if task.digest:
+        with open_listed(task.path, task.digest) as source:
+            return _Read(task.digest, _read_and_remember(source, _facts_key(task.path, task.digest), cache))
+    content, stamp = read_stamped(Path(task.path))
+    digest = sha256_of(content)
+    key = _facts_key(task.path, digest)
+    return _Read(digest, cache.find(key) or _read_and_remember(MemorySource(task.path, content), key, cache), stamp)
+
+
+def _read_and_remember(source: ByteSource, key: str, cache: ShardCache) -> ShardRecord:
+    """Read the facts of one recording and publish them. What is no MCAP file is remembered as such."""
+    read = read_claimed_facts if is_url(source.path) else read_facts
+    try:
+        ledger = msgspec.to_builtins(read(source))
+    except NotMcapError as error:
+        ledger = {UNREADABLE: error.problem}
+    record = ShardRecord(key, "", 0, 0, ledger)
+    cache.publish(record, cache.temporary_path(key))
     return record
 
 

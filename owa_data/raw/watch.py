@@ -17,8 +17,9 @@ import msgspec
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.discover import FoundRecording, find_recordings, matches_any
-from owa_data.store.digests import DigestMemory
-from owa_data.store.source import VERSION_PREFIX, is_url
+from owa_data.store.digest_memory import DigestMemory
+from owa_data.store.digests import VERSION_PREFIX
+from owa_data.store.source import is_url
 
 
 class _Head(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"
 class EpisodeLineage(msgspec.Struct, frozen=True):
     """Where the rows of one episode come from.
 
-    `input_sha256` is the digest of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message.
+    `input_digest` is that of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message.
     """
 
     episode_path: str
@@ -37,8 +37,8 @@ class EpisodeLineage(msgspec.Struct, frozen=True):
     group: str
     metadata: dict[str, Any]
     key: str
-    input_sha256: str
-    sha256: str
+    input_digest: str
+    digest: str
     size_bytes: int
     num_rows: int
     ledger: dict[str, Any]

@@ -1,59 +1,69 @@
-"""Digests of local files, remembered by size, mtime and inode, so that an unchanged file is not read again."""
+"""Digests of files: of recordings sha256, of shards XXH3; and the stamp that tells whether a file is as it was.
+
+A recording's sha256 is its name in the index, so that anyone can check it with common tools. A shard is only ever held to what was written
+here, so its digest is the fastest that finds damage: 128-bit XXH3, about 20 GB/s, against 1.5 GB/s of sha256.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
+import xxhash
 
+SHARD_PREFIX = "xxh3:"
+VERSION_PREFIX = "version:"  # a digest that names a store's version of a file, not its bytes
 # A file written within this time before it was hashed could change once more without a new mtime (coarse clocks).
 _SETTLED_NS = 2_000_000_000
 
 
-class _Remembered(msgspec.Struct, frozen=True, array_like=True):
+class FileStamp(msgspec.Struct, frozen=True, array_like=True):
+    """What a local file's status says of its content: while all three stay, so do the bytes."""
+
     size_bytes: int
     mtime_ns: int
     inode: int
-    sha256: str
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileStamp:
+        """Take the stamp of a status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the file was written long enough ago for its next change to show."""
+        return time.time_ns() - self.mtime_ns > _SETTLED_NS
 
 
-class DigestMemory:
-    """Remembered digests of the files below one folder; kept in the shard cache. Losing it costs reading the files again."""
+class ShardDigest:
+    """Digest of a shard, made while its bytes pass."""
 
-    def __init__(self, cache_root: Path, folder: str) -> None:
-        name = hashlib.sha256(str(Path(folder).absolute()).encode()).hexdigest()[:32]
-        self._path = cache_root / "digests" / f"{name}.json"
-        self._known: dict[str, _Remembered] = {}
-        self._fresh: dict[str, _Remembered] = {}
-        with suppress(FileNotFoundError, msgspec.DecodeError):  # then nothing is remembered
-            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_128()
 
-    def sha256_of(self, path: Path) -> str:
-        """Return the digest of a file, reading it only if it is not as remembered.
+    def update(self, data: object) -> None:
+        """Add a block of bytes."""
+        self._state.update(data)  # type: ignore[arg-type]  # any buffer
 
-        Raises:
-            OSError: The file cannot be read.
-        """
-        status = path.stat()
-        known = self._known.get(str(path))
-        if known and (known.size_bytes, known.mtime_ns, known.inode) == (status.st_size, status.st_mtime_ns, status.st_ino):
-            self._fresh[str(path)] = known
-            return known.sha256
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-            self._fresh[str(path)] = _Remembered(status.st_size, status.st_mtime_ns, status.st_ino, sha256)
-        return sha256
+    def text(self) -> str:
+        """Return the digest as `xxh3:` and 32 hex digits."""
+        return SHARD_PREFIX + self._state.hexdigest()
 
-    def save(self) -> None:
-        """Remember the digests asked for since, and forget those of files that were not asked for."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(self._fresh))
-        Path(name).replace(self._path)
+
+def digest_like(listed: str, content: bytes | memoryview) -> str:
+    """Return the digest of `content`, of the kind that `listed` is: `xxh3:` and 32 hex digits, or the 64 of sha256."""
+    if listed.startswith(SHARD_PREFIX):
+        return SHARD_PREFIX + xxhash.xxh3_128_hexdigest(content)
+    return sha256_of(content)
+
+
+def sha256_of(content: bytes | memoryview) -> str:
+    """Return the digest of a recording's bytes, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def shorten_digest(digest: str) -> str:
+    """Return the first characters of a digest, for messages."""
+    return digest[: len(SHARD_PREFIX) + 12] if digest.startswith(SHARD_PREFIX) else digest[:12]

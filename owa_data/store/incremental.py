@@ -23,6 +23,7 @@ from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, no_files, shard_name, write_dataset
+from owa_data.store.digests import FileStamp
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
@@ -43,8 +44,8 @@ _VISIBLE_AFTER_S = 60  # network file systems show new files to other machines w
 class EpisodeInput:
     """One episode to convert.
 
-    The content of `input_path` must be that of `input_sha256`: sha256 of its bytes, or `version:<id>` for a URL. `is_sound`: nothing was found
-    wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
+    The content of `input_path` must be that of `input_digest`, see `store/digests.py`; a local file that still has `input_stamp` has it. `is_sound`:
+    nothing was found wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
     `start_ns` is the time of the recording's first message. `num_messages` are those of each topic by
     the index, empty where nobody counted them. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
     of the key.
@@ -55,8 +56,9 @@ class EpisodeInput:
     group: str
     metadata: dict[str, Any]
     input_path: str
-    input_sha256: str
+    input_digest: str
     input_bytes: int
+    input_stamp: FileStamp | None = None
     is_sound: bool = True
     is_checked: bool = True
     start_ns: int = 0
@@ -121,7 +123,7 @@ def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
             episode.group,
             episode.metadata,
             str(folder / episode.split / shard_name(episode.episode_path)),
-            episode.sha256,
+            episode.digest,
             episode.size_bytes,
             start_ns=episode.start_ns,
         )
@@ -134,7 +136,7 @@ def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: 
     ordered = sorted(episodes, key=lambda episode: episode.episode_path)
     params = conversion.key_params
     keys = [
-        shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_sha256)
+        shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_digest)
         for episode in ordered
     ]
     return Plan(ordered, keys, [cache.find(key) for key in keys])
@@ -234,8 +236,8 @@ def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineag
         group=episode.group,
         metadata=episode.metadata,
         key=record.key,
-        input_sha256=episode.input_sha256,
-        sha256=record.sha256,
+        input_digest=episode.input_digest,
+        digest=record.digest,
         size_bytes=record.size_bytes,
         num_rows=record.num_rows,
         ledger=record.ledger,
@@ -249,10 +251,10 @@ def _make_shard(task: _ShardTask) -> ShardRecord:
     episode = task.episode
     shard = cache.temporary_path(task.key)
     try:
-        with open_listed(episode.input_path, episode.input_sha256) as source:
+        with open_listed(episode.input_path, episode.input_digest, episode.input_stamp) as source:
             batches, ledger = task.conversion.convert(source, episode)
-            sha256, num_rows, size_bytes = write_shard(shard, task.conversion.kind, batches)
-        record = ShardRecord(task.key, sha256, size_bytes, num_rows, ledger)
+            digest, num_rows, size_bytes = write_shard(shard, task.conversion.kind, batches)
+        record = ShardRecord(task.key, digest, size_bytes, num_rows, ledger)
         cache.publish(record, shard)
     finally:
         shard.unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from owa_data.store.dataset_folder import (
     shard_name,
     write_dataset,
 )
+from owa_data.store.digests import digest_like, shorten_digest
 from owa_data.store.incremental import lock_folder
 from owa_data.store.shard_cache import ShardCache, ShardRecord, default_cache_root
 
@@ -130,13 +131,13 @@ def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: 
             with filesystem.open(f"{root}/{name}", "rb") as source, part.open("wb") as target:
                 shutil.copyfileobj(source, target, _COPY_BYTES)
             with part.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != episode.sha256:
+                found = digest_like(episode.digest, file.read())
+            if found != episode.digest:
                 raise ChangedError(
                     f"{remote.url}/{name}",
-                    f"is not the shard that {LINEAGE_FILE} names: sha256 {found[:12]}, not {episode.sha256[:12]}",
+                    f"is not the shard that {LINEAGE_FILE} names: {shorten_digest(found)}, not {shorten_digest(episode.digest)}",
                 )
-            record = ShardRecord(episode.key, episode.sha256, episode.size_bytes, episode.num_rows, episode.ledger)
+            record = ShardRecord(episode.key, episode.digest, episode.size_bytes, episode.num_rows, episode.ledger)
             cache.publish(record, part)
         finally:
             part.unlink(missing_ok=True)

@@ -28,10 +28,10 @@ _LEFTOVER_AGE_S = 24 * 3600
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
-    """What is known of a finished shard. `ledger` is the conversion's; `sha256` and `size_bytes` are of the file."""
+    """What is known of a finished shard. `ledger` is the conversion's; `digest` and `size_bytes` are of the file."""
 
     key: str
-    sha256: str
+    digest: str
     size_bytes: int
     num_rows: int
     ledger: dict[str, Any]

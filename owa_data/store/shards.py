@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 import pyarrow as pa
 
 from owa_data.schema import stored_schema
+from owa_data.store.digests import ShardDigest
 
 
 class _HashingFile:
@@ -19,7 +19,7 @@ class _HashingFile:
     closed = False
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.digest = hashlib.sha256()
+        self.digest = ShardDigest()
         self.num_bytes = 0
         self._file = file
 
@@ -53,7 +53,7 @@ def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tup
     """Write record batches as they come.
 
     Returns:
-        sha256 of the file, number of rows, size in bytes.
+        Digest of the file, number of rows, size in bytes.
     """
     schema = stored_schema(kind)
     num_rows = 0
@@ -63,7 +63,7 @@ def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tup
             for batch in batches:
                 writer.write_batch(batch.cast(schema) if batch.schema.metadata != schema.metadata else batch)
                 num_rows += batch.num_rows
-    return hashing.digest.hexdigest(), num_rows, hashing.num_bytes
+    return hashing.digest.text(), num_rows, hashing.num_bytes
 
 
 def read_shard(content: bytes | memoryview) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import posixpath
 import re
 from collections import deque
@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from owa_data.errors import ChangedError, EpisodeError, OwaDataError
-
-READ_BYTES = 1 << 24
-VERSION_PREFIX = "version:"  # a digest that names a store's version of a file, not its bytes
+from owa_data.store.digests import VERSION_PREFIX, FileStamp, digest_like, shorten_digest
 
 # A request costs more than some bytes: small reads are widened to this, and the last few are kept, since a chunk's parts lie together.
 _MIN_REQUEST_BYTES = 4096
@@ -149,24 +147,41 @@ def open_source(path: str | Path) -> Iterator[ByteSource]:
         yield MemorySource(text, Path(path).read_bytes())
 
 
+def read_stamped(path: Path) -> tuple[bytes, FileStamp | None]:
+    """Read a local file; with it the stamp that it had before and after, None where it changed meanwhile.
+
+    Raises:
+        OSError: The file is missing or unreadable.
+    """
+    with path.open("rb", buffering=0) as file:
+        before = FileStamp.of(os.fstat(file.fileno()))
+        content = file.read()
+        after = FileStamp.of(path.stat())
+    return content, before if before == after else None
+
+
 @contextmanager
-def open_listed(path: str | Path, digest: str) -> Iterator[ByteSource]:
+def open_listed(path: str | Path, digest: str, stamp: FileStamp | None = None) -> Iterator[ByteSource]:
     """Open a file whose content must be the listed one, at the start and at the end of the `with` block.
 
     Args:
         path: Local path or URL.
-        digest: sha256 of the bytes; or `version:<id>`, which is compared with what the store says before and after.
+        digest: Of the bytes, see `store/digests.py`; or `version:<id>`, which is compared with what the store says before and after.
+        stamp: The stamp under which a local file had this digest. While it has it still, it is not digested again.
 
     Raises:
         ChangedError: It is another content.
         OSError: The file is missing or unreadable.
     """
+    if not digest.startswith(VERSION_PREFIX):
+        content, found = read_stamped(Path(path))
+        with _naming(path):
+            # The file is in memory now: what was compared is what is read.
+            if stamp is None or found != stamp:
+                _compare(path, "digest", digest_like(digest, content), digest)
+            yield MemorySource(str(path), content)
+        return
     with open_source(path) as source, _naming(path):
-        if not digest.startswith(VERSION_PREFIX):
-            # A local file is in memory now: what was compared is what is read.
-            _compare(path, "sha256", sha256_of(source), digest)
-            yield source
-            return
         assert isinstance(source, RemoteSource), path
         listed = digest.removeprefix(VERSION_PREFIX)
         _compare(path, "version", source.version, listed)
@@ -192,14 +207,6 @@ def _compare(path: str | Path, name: str, found: str, listed: str) -> None:
     if found != listed:
         raise ChangedError(
             path,
-            f"its content changed since it was listed, or while it was read ({name} {found[:12]}..., listed {listed[:12]}...). Wait until it is "
+            f"its content changed since it was listed, or while it was read ({name} {shorten_digest(found)}..., listed {shorten_digest(listed)}...). Wait until it is "
             "complete, then run `dvc repro` again (after `owa-data scan` where raw.watch is a list).",
         )
-
-
-def sha256_of(source: ByteSource) -> str:
-    """Digest of all bytes, as 64 hex digits, at about 1.5 GB/s."""
-    digest = hashlib.sha256()
-    for offset in range(0, source.size_bytes, READ_BYTES):
-        digest.update(source.read(offset, READ_BYTES))
-    return digest.hexdigest()

@@ -11,8 +11,16 @@ from functools import cache
 from pathlib import Path
 
 _PAYLOADS = ("schema.py", "raw/messages.py", "raw/integers.py")
-_RECORDINGS = (*_PAYLOADS, "raw/records.py", "raw/layout.py", "raw/chunks.py", "raw/columns.py", "store/source.py")
-_WRITING = ("store/ledger.py", "store/shards.py")
+_RECORDINGS = (
+    *_PAYLOADS,
+    "raw/records.py",
+    "raw/layout.py",
+    "raw/chunks.py",
+    "raw/columns.py",
+    "store/source.py",
+    "store/digests.py",
+)
+_WRITING = ("store/ledger.py", "store/shards.py", "store/digests.py")
 _EVENT_ROWS = (*_PAYLOADS, "event/rows.py", "event/grid.py", *_WRITING)
 
 SOURCES: dict[str, tuple[str, ...]] = {

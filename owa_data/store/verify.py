@@ -25,10 +25,11 @@ from owa_data.store.dataset_folder import (
     dataset_fingerprint,
     shard_name,
 )
+from owa_data.store.digests import VERSION_PREFIX, digest_like, shorten_digest
 from owa_data.store.ledger import add_counts
 from owa_data.store.shard_key import shard_key_of
 from owa_data.store.shards import read_shard
-from owa_data.store.source import VERSION_PREFIX, is_url
+from owa_data.store.source import is_url
 from owa_data.store.verify_rows import check_rows, iter_media_uris
 
 
@@ -149,7 +150,7 @@ def _check_keys(folder: Path, lineage: Lineage) -> Iterator[Fault]:
                 lineage.source_digest,
                 params,
                 episode.episode_path,
-                episode.input_sha256,
+                episode.input_digest,
             )
             for params in (lineage.params, {**lineage.params, "start_ns": episode.start_ns})
         ]
@@ -204,9 +205,12 @@ def _check_shard(path: Path, kind: str, episode: EpisodeLineage) -> tuple[pa.Tab
     except OSError as error:
         return None, [Fault(str(path), f"missing: {error.strerror}")]
     faults = []
-    if (found := hashlib.sha256(content).hexdigest()) != episode.sha256:
+    if (found := digest_like(episode.digest, content)) != episode.digest:
         faults.append(
-            Fault(str(path), f"other bytes than {LINEAGE_FILE} says: sha256 {found[:12]}, listed {episode.sha256[:12]}")
+            Fault(
+                str(path),
+                f"other bytes than {LINEAGE_FILE} says: {shorten_digest(found)}, listed {shorten_digest(episode.digest)}",
+            )
         )
     try:
         rows = read_shard(content)
@@ -251,28 +255,28 @@ def _check_recordings(lineage: Lineage, recordings: Path | None) -> tuple[int, l
     num_here, faults = 0, []
     for episode in lineage.episodes:
         path = (recordings or Path()) / PurePosixPath(episode.episode_path)
-        if recordings is None or episode.input_sha256.startswith(VERSION_PREFIX) or not path.is_file():
+        if recordings is None or episode.input_digest.startswith(VERSION_PREFIX) or not path.is_file():
             continue
         num_here += 1
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != episode.input_sha256:
+        if found != episode.input_digest:
             faults.append(
                 Fault(
                     str(path),
-                    f"other bytes than its events were made of: sha256 {found[:12]}, listed {episode.input_sha256[:12]}",
+                    f"other bytes than its events were made of: sha256 {found[:12]}, listed {episode.input_digest[:12]}",
                 )
             )
     return num_here, faults
 
 
 def _compare_inputs(folder: Path, lineage: Lineage, inputs: Lineage) -> Iterator[Fault]:
-    made = {episode.episode_path: episode.sha256 for episode in inputs.episodes}
-    here = {episode.episode_path: episode.input_sha256 for episode in lineage.episodes}
+    made = {episode.episode_path: episode.digest for episode in inputs.episodes}
+    here = {episode.episode_path: episode.input_digest for episode in lineage.episodes}
     for path in sorted(made.keys() - here.keys()):
         yield Fault(str(folder / LINEAGE_FILE), f"{path} is in the event dataset, but not here")
-    for path, sha256 in here.items():
-        if made.get(path) != sha256:
+    for path, digest in here.items():
+        if made.get(path) != digest:
             problem = "is not in the event dataset" if path not in made else "was made of another version of its event shard"
             yield Fault(str(folder / LINEAGE_FILE), f"{path} {problem}")
 

@@ -73,11 +73,11 @@ def _rewrite(root: Path, change: Callable[[pa.Table], pa.Table], *, forge_digest
     """Write a shard with other rows; `owa.json` gets its digest, so that only the rows themselves tell."""
     path = root / "data/fsl" / SHARD
     rows = change(read_shard(path.read_bytes()))
-    sha256, _, size_bytes = write_shard(path, "fsl", rows.to_batches())
+    digest, _, size_bytes = write_shard(path, "fsl", rows.to_batches())
     if forge_digest:
         lineage = root / "data/fsl/owa.json"
         content = json.loads(lineage.read_text())
-        content["episodes"][0].update(sha256=sha256, size_bytes=size_bytes)
+        content["episodes"][0].update(digest=digest, size_bytes=size_bytes)
         lineage.write_text(json.dumps(content))
 
 
@@ -149,7 +149,7 @@ def _add_file(root: Path) -> None:
 @pytest.mark.parametrize(
     ("plant", "place", "problem"),
     [
-        (_flip_byte, SHARD, "other bytes than owa.json says: sha256"),
+        (_flip_byte, SHARD, "other bytes than owa.json says: xxh3"),
         (_remove_shard, SHARD, "missing: No such file"),
         (_state, "train/state.json", "stale: _data_files is not what owa.json says"),
         (_drop_row, SHARD, "rows where owa.json says"),
@@ -201,7 +201,7 @@ def test_a_changed_recording_is_named(copy: Path, capsys: pytest.CaptureFixture[
 def test_fsl_of_another_event_dataset_is_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = copy / "data/event/owa.json"
     content = json.loads(path.read_text())
-    content["episodes"][2]["sha256"] = "0" * 64
+    content["episodes"][2]["digest"] = "xxh3:" + "0" * 32
     path.write_text(json.dumps(content))
     status, report = _verify(copy, capsys)
     assert status == 1

@@ -11,7 +11,7 @@ from owa_data.errors import ParamsError
 from owa_data.params import RawParams, RuntimeParams
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.raw.watch import write_watch_list
-from owa_data.store.digests import DigestMemory
+from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import write_toy
 

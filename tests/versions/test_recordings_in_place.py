@@ -14,7 +14,7 @@ from owa_data.raw.build import build_index
 from owa_data.raw.index import UNCHECKED, read_claimed_facts, read_facts
 from owa_data.raw.layout import read_layout
 from owa_data.raw.watch import write_watch_list
-from owa_data.store.digests import DigestMemory
+from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.executors import EpisodesFailedError
 from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache

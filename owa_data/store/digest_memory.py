@@ -1,0 +1,77 @@
+"""Digests of recordings, remembered by size, mtime and inode, so that an unchanged file is not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from owa_data.store.digests import FileStamp
+
+
+class _Remembered(msgspec.Struct, frozen=True, array_like=True):
+    stamp: FileStamp
+    sha256: str
+
+
+class DigestMemory:
+    """Remembered digests of the files below one folder; kept in the shard cache. Losing it costs reading the files again."""
+
+    def __init__(self, cache_root: Path, folder: str) -> None:
+        name = hashlib.sha256(str(Path(folder).absolute()).encode()).hexdigest()[:32]
+        self._path = cache_root / "digests" / f"{name}.json"
+        self._known: dict[str, _Remembered] = {}
+        self._fresh: dict[str, _Remembered] = {}
+        with suppress(FileNotFoundError, msgspec.DecodeError):  # then nothing is remembered
+            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
+
+    def recall(self, path: Path) -> str | None:
+        """Return the digest of a file that is as remembered; None for another.
+
+        Raises:
+            OSError: The file cannot be looked at.
+        """
+        known = self._known.get(str(path))
+        if known is None or known.stamp != FileStamp.of(path.stat()):
+            return None
+        self._fresh[str(path)] = known
+        return known.sha256
+
+    def remember(self, path: Path, stamp: FileStamp, sha256: str) -> None:
+        """Note the digest of a file whose stamp was this one before and after it was read."""
+        if stamp.is_settled:
+            self._fresh[str(path)] = _Remembered(stamp, sha256)
+
+    def stamp_of(self, path: Path, sha256: str) -> FileStamp | None:
+        """Return the stamp under which a file had this digest; None where that is not remembered."""
+        known = self._known.get(str(path))
+        return known.stamp if known is not None and known.sha256 == sha256 else None
+
+    def sha256_of(self, path: Path) -> str:
+        """Return the digest of a file, reading it only if it is not as remembered.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        if (known := self.recall(path)) is not None:
+            return known
+        stamp = FileStamp.of(path.stat())
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if FileStamp.of(path.stat()) == stamp:
+            self.remember(path, stamp, sha256)
+        return sha256
+
+    def save(self) -> None:
+        """Remember the digests asked for since, and forget those of files that were not asked for."""
+        if self._fresh == self._known:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(self._fresh))
+        Path(name).replace(self._path)
