@@ -118,7 +118,7 @@ def _raw_mouse(events: Events, bin_of: Int64s) -> tuple[Int64s, Int64s]:
         table, _ = raw_from_absolute(events.raw_mouse[rows], events.interval_index[rows])
         return table, bin_of[rows]
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
-    messages, valid = mouse_columns(events.payloads.take(pa.array(rows)))
+    messages, valid = mouse_columns(events.payloads.take(rows))
     rows = rows[valid]
     table, _, _ = raw_from_mouse(messages, events.interval_index[rows])
     return table, bin_of[rows]

@@ -166,7 +166,6 @@ def _load(scene: _Scene, screens: Sequence[int]) -> Iterator[Any]:
 
     payloads = scene.events.payloads
     references = [
-        ImageReference(scene.episode_path, f"screen at {scene.events.times_ns[index]} ns", payloads[index].as_py())
-        for index in screens
+        ImageReference(scene.episode_path, f"screen at {scene.events.times_ns[index]} ns", payloads[index]) for index in screens
     ]
     return iter(ImageLoader(MediaFinder(scene.recordings)).load(references))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from owa_data.encoding.events import EventKind, Events
 from owa_data.errors import DecodeError
 from owa_data.raw import messages
+from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
 Clock = Literal["wrapped", "since_start", "none", "absolute"]
@@ -92,7 +93,7 @@ def make_events(
         vk=np.where(is_key, vk, 0),
         pressed=is_key & pressed,
         raw_mouse=np.where(is_raw[:, None], raw_mouse, 0),
-        payloads=pa.array([b""] * len(kinds) if payloads is None else payloads, pa.large_binary()),
+        payloads=Payloads.of([b""] * len(kinds) if payloads is None else payloads),
     )
 
 
@@ -116,4 +117,4 @@ def at_times(events: Events, times_ns: Int64s, images: Sequence[str]) -> Events:
     for rows, texts in written:
         for row, text in zip(rows.tolist(), texts, strict=True):
             payloads[row] = text.encode()
-    return replace(events, times_ns=times_ns, payloads=pa.array(payloads, pa.large_binary()))
+    return replace(events, times_ns=times_ns, payloads=Payloads.of(payloads))

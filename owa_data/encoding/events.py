@@ -15,6 +15,7 @@ import pyarrow as pa
 from owa_data.errors import SchemaError
 from owa_data.event.rows import unwrap_payloads
 from owa_data.raw import messages
+from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
 
@@ -51,7 +52,7 @@ class Events:
         vk: Key code, int64 (n,); 0 where the event is no key.
         pressed: bool (n,); false where the event is no key.
         raw_mouse: last_x, last_y, us_flags, button_flags, button_data as recorded, int64 (n, 5); 0 where the event is no raw mouse.
-        payloads: JSON of the message, Arrow large_binary (n,).
+        payloads: JSON of the message (n,).
         start_ns: Time of the episode's first message, from which `timestamps` of the encoding `hierarchical` count.
     """
 
@@ -62,7 +63,7 @@ class Events:
     vk: Int64s
     pressed: npt.NDArray[np.bool_]
     raw_mouse: Int64s
-    payloads: pa.LargeBinaryArray
+    payloads: Payloads
     start_ns: int = 0
 
     def __len__(self) -> int:
@@ -98,10 +99,10 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     kinds = kind_of_code[type_index]
     vk, pressed = np.zeros(num_events, np.int64), np.zeros(num_events, np.bool_)
     keys = np.flatnonzero(kinds == EventKind.KEYBOARD)
-    vk[keys], pressed[keys], sound_keys = messages.keyboard_columns(payloads.take(pa.array(keys)))
+    vk[keys], pressed[keys], sound_keys = messages.keyboard_columns(payloads.take(keys))
     raw_mouse = np.zeros((num_events, 5), np.int64)
     mice = np.flatnonzero(kinds == EventKind.RAW_MOUSE)
-    raw_mouse[mice], sound_mice = messages.raw_mouse_columns(payloads.take(pa.array(mice)))
+    raw_mouse[mice], sound_mice = messages.raw_mouse_columns(payloads.take(mice))
     if not (sound_keys.all() and sound_mice.all()):
         raise SchemaError("event rows hold keyboard or mouse payloads that do not parse; rebuild the event dataset")
     intervals = _column(rows, "interval_index").to_numpy(zero_copy_only=False).astype(np.int64)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from owa_data.encoding.digits import to_notches
 from owa_data.encoding.events import EventKind, Events, wheel_delta
 from owa_data.encoding.keys import NUM_KEYS
 from owa_data.raw import messages
 from owa_data.raw.messages import BUTTON_FLAGS, HORIZONTAL_WHEEL_FLAG, MOVE_ABSOLUTE, WHEEL_FLAG, WHEEL_UNIT
+from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -167,7 +167,7 @@ def _add_raw_mouse(columns: _Columns, events: Events) -> int:
 
 def _add_mouse(columns: _Columns, events: Events) -> None:
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
-    mice, valid = messages.mouse_columns(events.payloads.take(pa.array(rows)))
+    mice, valid = messages.mouse_columns(events.payloads.take(rows))
     rows = rows[valid]
     num_mice = len(mice)
     types = np.array([mouse.event_type for mouse in mice], object)
@@ -190,8 +190,8 @@ def _add_mouse(columns: _Columns, events: Events) -> None:
 
 def _add_windows(columns: _Columns, events: Events) -> list[str]:
     rows = np.flatnonzero(events.kinds == EventKind.WINDOW)
-    payloads = events.payloads.take(pa.array(rows)).dictionary_encode()
-    windows, valid = messages.decode_payloads(payloads.dictionary, _Window)
+    payloads = events.payloads.take(rows).to_arrow().dictionary_encode()
+    windows, valid = messages.decode_payloads(Payloads.of(payloads.dictionary), _Window)
     title_of = np.cumsum(valid) - 1
     indices = payloads.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     is_valid = valid[indices]

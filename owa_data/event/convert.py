@@ -23,6 +23,7 @@ from owa_data.params import EventParams, TopicParams
 from owa_data.raw import messages
 from owa_data.raw.columns import MessageColumns, read_columns
 from owa_data.raw.layout import read_layout
+from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
 from owa_data.store.source import ByteSource
@@ -43,7 +44,7 @@ class TopicRows:
     topic: str
     message_type: str
     times_ns: Int64s
-    positions: Int64s
+    places: Int64s
     interval_index: Int64s
     payloads: pa.LargeStringArray
     counts: Counts
@@ -51,11 +52,11 @@ class TopicRows:
 
 @dataclass(frozen=True)
 class _Inside:
-    """Valid messages of one topic and type that lie in an interval."""
+    """Messages of one topic and type that lie in an interval."""
 
     times_ns: Int64s
     interval_index: Int64s
-    payloads: pa.LargeBinaryArray
+    payloads: Payloads
     intervals: Intervals
 
 
@@ -148,14 +149,7 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
         if not columns.is_json:
             dropped["not_json"] = len(inside)
             inside, interval_index = inside[:0], interval_index[:0]
-        whole = len(inside) == len(columns)
-        payloads = columns.payloads if whole else columns.payloads.take(pa.array(inside))
-        is_text = messages.is_utf8(payloads)
-        if not is_text.all():
-            # JSON parsers do not look into strings that they skip, but a row must be text as a whole.
-            dropped[INVALID] = int(len(is_text) - is_text.sum())
-            inside, interval_index, payloads = inside[is_text], interval_index[is_text], payloads.filter(pa.array(is_text))
-        messages_in = _Inside(columns.times_ns[inside], interval_index, payloads, selected)
+        messages_in = _Inside(columns.times_ns[inside], interval_index, columns.payloads.take(inside), selected)
         resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
         for reason, number in resampled.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
@@ -164,7 +158,7 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             RAW_TOPIC if topic.as_raw else topic.topic,
             messages.RAW_MOUSE if topic.as_raw else message_type,
             resampled.times_ns,
-            columns.positions[inside[sources]],
+            columns.payloads.starts[inside[sources]],
             interval_index[sources],
             texts,
             topic_counts(len(of_type), len(resampled.sources) - num_added, dropped, **resampled.altered),
@@ -190,7 +184,7 @@ def _resample(
         can_drop = np.ones(int(valid.sum()), np.bool_)
     sound = _only(inside, valid)
     resampled = _thin(topic, sound, can_drop)
-    return _finish(resampled, _text(sound.payloads.take(pa.array(resampled.sources))), (INVALID, valid))
+    return _finish(resampled, _text(sound.payloads.take(resampled.sources)), (INVALID, valid))
 
 
 def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
@@ -248,7 +242,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
         is_new[:] = True
-    texts = _text(sound.payloads.take(pa.array(resampled.sources)))
+    texts = _text(sound.payloads.take(resampled.sources))
     if is_new.any():
         new = messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
         texts = _replace(texts, is_new, new)
@@ -264,7 +258,7 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
         return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), (INVALID, valid))
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
-    texts = _text(sound.payloads.take(pa.array(resampled.sources)))
+    texts = _text(sound.payloads.take(resampled.sources))
     if resampled.is_added.any():
         sources = resampled.sources[resampled.is_added]
         new = messages.write_keyboard(vk[sources], pressed[sources], resampled.times_ns[resampled.is_added])
@@ -276,14 +270,14 @@ def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -
     # Screens are chosen by time and only the chosen ones are parsed: leaving out others first would not change which
     # are chosen. Where a chosen one is unusable, all are parsed and the choice is made among the usable ones.
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
-    chosen = inside.payloads.take(pa.array(resampled.sources))
+    chosen = inside.payloads.take(resampled.sources)
     payloads, valid = messages.normalize_screens(chosen, recorded_type)
     if valid.all():
         return _finish(resampled, _text(payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
     usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
-    payloads, _ = messages.normalize_screens(sound.payloads.take(pa.array(resampled.sources)), recorded_type)
+    payloads, _ = messages.normalize_screens(sound.payloads.take(resampled.sources), recorded_type)
     return _finish(resampled, _text(payloads), (INVALID, usable))
 
 
@@ -299,8 +293,7 @@ def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
 def _only(inside: _Inside, mask: Bools) -> _Inside:
     if mask.all():
         return inside
-    payloads = inside.payloads.filter(pa.array(mask))
-    return _Inside(inside.times_ns[mask], inside.interval_index[mask], payloads, inside.intervals)
+    return _Inside(inside.times_ns[mask], inside.interval_index[mask], inside.payloads.take(mask), inside.intervals)
 
 
 def _finish(
@@ -321,8 +314,8 @@ def _finish(
     return replace(resampled, dropped=dropped), texts, passed[resampled.sources]
 
 
-def _text(payloads: pa.Array) -> pa.LargeStringArray:
-    return payloads.cast(pa.large_string())
+def _text(payloads: Payloads) -> pa.LargeStringArray:
+    return payloads.to_arrow().cast(pa.large_string())
 
 
 def _replace(texts: pa.LargeStringArray, where: Bools, new: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -340,7 +333,7 @@ def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.Recor
     times_ns = np.concatenate([part.times_ns for part in rows])
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
     payloads = pa.concat_arrays([part.payloads for part in rows])
-    order = np.lexsort((np.concatenate([part.positions for part in rows]), times_ns))
+    order = np.lexsort((np.concatenate([part.places for part in rows]), times_ns))
     topics = pa.array([topic for topic, _ in kinds])
     types = pa.array([message_type for _, message_type in kinds])
     for start in range(0, len(order), ROWS_PER_BATCH):

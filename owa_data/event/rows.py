@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from owa_data.raw.payloads import Payloads
+
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
 
 
@@ -82,24 +84,19 @@ def _escape(payloads: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def unwrap_payloads(
     kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], messages: pa.BinaryArray
-) -> pa.LargeBinaryArray:
+) -> Payloads:
     """Return the payloads of a `mcap_message` column: the inverse of `wrap_payloads`, with the same arguments."""
     if not len(messages):
-        return pa.array([], pa.large_binary())
+        return Payloads.of([])
     envelopes = [_envelope(*kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
     offsets = np.frombuffer(messages.buffers()[1], np.int32)[messages.offset : messages.offset + len(messages) + 1].astype(
         np.int64
     )
-    # As in raw/columns.py: offsets start0, end0, start1, end1, ... make every second element a payload.
-    bounds = np.empty(2 * len(messages), np.int64)
-    bounds[0::2] = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
-    bounds[1::2] = offsets[1:] - tail_bytes[codes]
-    buffers = [None, pa.py_buffer(bounds), messages.buffers()[2]]
-    interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * len(messages) - 1, buffers)
-    escaped = interleaved.take(pa.array(np.arange(0, 2 * len(messages), 2)))
-    return _unescape(escaped)
+    starts = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
+    ends = offsets[1:] - tail_bytes[codes]
+    return _unescape(Payloads(np.frombuffer(messages.buffers()[2], np.uint8), starts, ends).to_arrow())
 
 
 def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -107,14 +104,14 @@ def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.searchsorted(powers, np.abs(times_ns), side="right") + 1 + (times_ns < 0)
 
 
-def _unescape(escaped: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
+def _unescape(escaped: pa.LargeBinaryArray) -> Payloads:
     octets = _values(escaped)
     backslashes = np.flatnonzero(octets == _BACKSLASH)
     if np.all(octets[np.minimum(backslashes + 1, len(octets) - 1)] == _QUOTE):
         # Only quotes are escaped, so that all payloads can be cleared of backslashes at once.
         offsets = _offsets(escaped)
-        return _array_of(
-            pa.large_binary(), offsets - np.searchsorted(backslashes, offsets), octets.tobytes().translate(None, b"\\")
-        )
+        offsets = offsets - np.searchsorted(backslashes, offsets)
+        unescaped = octets.tobytes().translate(None, b"\\")
+        return Payloads(np.frombuffer(unescaped, np.uint8), offsets[:-1], offsets[1:])
     decode = msgspec.json.Decoder(str).decode
-    return pa.array([decode(b'"%s"' % payload) for payload in escaped.to_pylist()], pa.large_string()).cast(pa.large_binary())
+    return Payloads.of([decode(b'"%s"' % payload).encode() for payload in escaped.to_pylist()])

@@ -152,7 +152,7 @@ def _make_batch(
     sources = episode.encoded.sources[order]
     times_ns, kinds = episode.events.times_ns[sources], episode.events.kinds[sources]
     is_screen = kinds == EventKind.SCREEN
-    images = episode.events.payloads.take(pa.array(sources[is_screen])).cast(pa.large_string()).cast(pa.string())
+    images = episode.events.payloads.take(sources[is_screen]).to_arrow().cast(pa.large_string()).cast(pa.string())
     images_before = np.concatenate([[0], np.cumsum(is_screen)])
     event_offsets = ids_before[:-1] - np.repeat(row_ids[:-1], np.diff(row_offsets))
     arrays = [

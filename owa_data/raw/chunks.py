@@ -21,6 +21,7 @@ from owa_data.raw.records import Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
+Octets = npt.NDArray[np.uint8]
 
 MAX_CHUNK_BYTES = 1 << 30
 """Chunks that claim to unfold to more are refused: recorders write some MiB, and a bomb of 40 KB unfolds to more than this."""
@@ -74,6 +75,25 @@ def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | 
     return content
 
 
+def decompress_into(source: ByteSource, chunk: Chunk, target: memoryview) -> None:
+    """Write the uncompressed records of a chunk that was found sound before to `target`, which has just their size.
+
+    Raises:
+        DamagedChunkError: They are not what they were.
+    """
+    data = source.read(chunk.data_offset, chunk.data_bytes)
+    num_bytes = 0
+    if chunk.compression == "zstd":
+        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+            while num_bytes < len(target) and (count := reader.readinto(target[num_bytes:])):
+                num_bytes += count
+    else:
+        content = decompress(source, chunk, check_crc=False)
+        target[:], num_bytes = content, len(content)
+    if num_bytes != len(target):
+        raise DamagedChunkError(chunk, f"{num_bytes} bytes of records where {len(target)} are claimed")
+
+
 def _unfold(data: records.Buffer, chunk: Chunk) -> bytes | memoryview:
     if not chunk.compression:
         return data
@@ -108,14 +128,13 @@ def spans_by_index(
         MalformedRecordError: An index that does not fit the records. `spans_by_walk` finds the messages all the same.
     """
     indexed = [channel_id for channel_id in channel_ids if channel_id in chunk.index_offsets]
-    tables = [_read_message_index(source, chunk.index_offsets[channel_id], channel_id) for channel_id in indexed]
+    tables = [read_message_index(source, chunk.index_offsets[channel_id], channel_id) for channel_id in indexed]
     if not sum(map(len, tables)):
         return {}
     times_ns, offsets = np.ascontiguousarray(np.concatenate(tables).T)
     if offsets.min() < 0 or offsets.max() > len(content) - _PREFIX_BYTES:
         raise MalformedRecordError("a message index points outside its chunk")
-    # A word at every byte position, aligned or not, without a copy.
-    words = np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
+    words = _words(content)
     # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64.
     heads = words[offsets]
     lengths = (heads >> 8).view(np.int64)  # the highest byte stands in the next word
@@ -148,8 +167,34 @@ def spans_by_index(
     return spans
 
 
-def _read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int64s:
-    """Return the entries of a message index, int64 (n, 2): log time and place in the chunk."""
+def indexed_messages(octets: Octets, entries: Int64s) -> MessageSpans:
+    """Return the spans of messages by entries of message indexes that were held against the records before.
+
+    Args:
+        octets: Records, of one chunk or of several one after another.
+        entries: int64 (n, 2): log time, and place of the message record in `octets`; at least one.
+
+    Raises:
+        MalformedRecordError: An entry points elsewhere.
+    """
+    times_ns, offsets = np.ascontiguousarray(entries.T)
+    if offsets.min() < 0 or offsets.max() > len(octets) - _PREFIX_BYTES:
+        raise MalformedRecordError("a message index points outside its chunk")
+    lengths = (_words(octets)[offsets] >> 8).view(np.int64)  # a message record: opcode u8, length u64, ...
+    return MessageSpans(offsets + _PREFIX_BYTES, offsets + records.RECORD_HEAD_BYTES + lengths, times_ns)
+
+
+def _words(content: bytes | memoryview | Octets) -> npt.NDArray[np.uint64]:
+    """View a word at every byte position, aligned or not, without a copy."""
+    return np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
+
+
+def read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int64s:
+    """Return the entries of a message index, int64 (n, 2): log time and place in the chunk.
+
+    Raises:
+        MalformedRecordError: There is none of this channel.
+    """
     head_bytes = records.RECORD_HEAD_BYTES + records.MESSAGE_INDEX_HEAD_BYTES
     head = source.read(offset, head_bytes)
     if len(head) < head_bytes or head[0] != records.MESSAGE_INDEX or int.from_bytes(head[9:11], "little") != channel_id:

@@ -1,34 +1,39 @@
 """Messages of one recording as columns, topic by topic.
 
-Input: a `ByteSource` and the topics wanted. Output: `MessageColumns` per topic. Payloads are copied once, from the decompressed chunk;
-topics that are not wanted are never touched. Memory: one decompressed chunk and the wanted payloads.
+Input: a `ByteSource` and the topics wanted. Output: `MessageColumns` per topic. Chunks are decompressed into one buffer, and payloads stay
+there; topics that are not wanted are never touched. Memory: the decompressed chunks that hold a wanted topic.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from owa_data.raw.chunks import (
     DamagedChunkError,
     MessageSpans,
     decompress,
+    decompress_into,
+    indexed_messages,
     is_covered,
+    read_message_index,
     spans_by_index,
     spans_by_walk,
 )
 from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
+from owa_data.raw.payloads import Payloads
 from owa_data.raw.records import Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource
 
-# A message's place in its file, as one number that sorts: chunk number above, byte position in the chunk below.
-_CHUNK_SHIFT = 40
+Int64s = npt.NDArray[np.int64]
+Octets = npt.NDArray[np.uint8]
+
 MAX_TIME_NS = 1 << 62
 """Later log times are broken clocks; below it, sums and differences of two times stay in int64."""
 
@@ -39,18 +44,16 @@ class MessageColumns:
 
     Attributes:
         times_ns: Log times, int64 (n,).
-        positions: Place in the file, int64 (n,), comparable across topics of one recording.
         type_codes: Index into `message_types`, int64 (n,). A topic nearly always has one type.
         message_types: Names as recorded, such as `desktop/ScreenCaptured`.
-        payloads: Message contents, Arrow large_binary (n,).
+        payloads: Message contents (n,). Their `starts` are in file order, also across the topics of one recording.
         is_json: False where a channel of the topic has another encoding than `json`.
     """
 
     times_ns: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
     type_codes: npt.NDArray[np.int64]
     message_types: tuple[str, ...]
-    payloads: pa.LargeBinaryArray
+    payloads: Payloads
     is_json: bool
 
     def __len__(self) -> int:
@@ -171,45 +174,68 @@ def read_columns(
     Returns:
         Columns by topic, and the problems met in chunks (those of the layout not repeated).
     """
+    wanted = {i for i, channel in layout.channels.items() if channel.topic in topics}
+    if is_sound and is_checked and all(chunk.index_offsets.keys() <= layout.channels.keys() for chunk in layout.chunks):
+        chunks = [chunk for chunk in layout.chunks if not wanted.isdisjoint(chunk.index_offsets) or not chunk.index_offsets]
+        if all(chunk.index_offsets for chunk in chunks):
+            with suppress(DamagedChunkError, MalformedRecordError):  # not sound after all: what follows says where
+                return _join(*_read_by_index(source, chunks, wanted), layout.channels), []
     problems: list[Problem] = []
-    parts: dict[str, list[tuple[int, int, MessageSpans, pa.LargeBinaryArray]]] = {}
-    chunks = iter_chunks(
+    contents: list[bytes | memoryview] = []
+    parts: list[tuple[int, MessageSpans]] = []
+    base = 0
+    for chunk in iter_chunks(
         source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems, is_checked=is_checked
-    )
-    for number, chunk in enumerate(chunks):
-        for channel_id, spans in chunk.spans.items():
-            topic = layout.channels[channel_id].topic
-            parts.setdefault(topic, []).append((number, channel_id, spans, take_payloads(chunk.content, spans)))
-    return {topic: _join(rows, layout.channels) for topic, rows in parts.items()}, problems
+    ):
+        if not chunk.spans:
+            continue
+        contents.append(chunk.content)
+        parts += [
+            (channel_id, MessageSpans(spans.starts + base, spans.ends + base, spans.times_ns))
+            for channel_id, spans in chunk.spans.items()
+        ]
+        base += len(chunk.content)
+    octets = np.frombuffer(b"".join(contents), np.uint8)
+    return _join(octets, parts, layout.channels), problems
 
 
-def take_payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
-    """Copy the payloads of some messages out of their chunk's records.
+def _read_by_index(
+    source: ByteSource, chunks: Sequence[Chunk], wanted: AbstractSet[int]
+) -> tuple[Octets, list[tuple[int, MessageSpans]]]:
+    """Decompress chunks of a sound recording side by side, and find the messages of the channels `wanted` in them all at once."""
+    octets = np.empty(sum(chunk.uncompressed_bytes for chunk in chunks), np.uint8)
+    view = memoryview(octets)  # type: ignore[arg-type]  # an array has the buffer protocol, numpy's stubs say otherwise
+    entries: dict[int, list[Int64s]] = {}
+    base = 0
+    for chunk in chunks:
+        decompress_into(source, chunk, view[base : base + chunk.uncompressed_bytes])
+        for channel_id in wanted & chunk.index_offsets.keys():
+            table = read_message_index(source, chunk.index_offsets[channel_id], channel_id)
+            if len(table):
+                entries.setdefault(channel_id, []).append(table + np.array([0, base]))
+        base += chunk.uncompressed_bytes
+    return octets, [(channel_id, indexed_messages(octets, np.concatenate(tables))) for channel_id, tables in entries.items()]
 
-    The offsets `start0, end0, start1, end1, ...` make an Arrow array over the chunk's own bytes in which every second element is a
-    payload and the others are what lies between; `take` of the even ones copies just the payloads.
-    """
-    num_messages = len(spans.starts)
-    offsets = np.empty(2 * num_messages, np.int64)
-    offsets[0::2] = spans.starts
-    offsets[1::2] = spans.ends
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
-    interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * num_messages - 1, buffers)
-    return interleaved.take(pa.array(np.arange(0, 2 * num_messages, 2)))
+
+def _join(
+    octets: Octets, parts: Sequence[tuple[int, MessageSpans]], channels: Mapping[int, Channel]
+) -> dict[str, MessageColumns]:
+    by_topic: dict[str, list[tuple[Channel, MessageSpans]]] = {}
+    for channel_id, spans in sorted(parts, key=lambda part: int(part[1].starts[0])):
+        by_topic.setdefault(channels[channel_id].topic, []).append((channels[channel_id], spans))
+    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}
 
 
-def _join(rows: list[tuple[int, int, MessageSpans, pa.LargeBinaryArray]], channels: dict[int, Channel]) -> MessageColumns:
-    message_types = tuple(dict.fromkeys(channels[channel_id].message_type for _, channel_id, _, _ in rows))
-    times_ns = np.concatenate([spans.times_ns for _, _, spans, _ in rows])
-    positions = np.concatenate([spans.starts + (number << _CHUNK_SHIFT) for number, _, spans, _ in rows])
-    type_codes = np.repeat(
-        np.array([message_types.index(channels[channel_id].message_type) for _, channel_id, _, _ in rows], np.int64),
-        [len(payloads) for _, _, _, payloads in rows],
-    )
-    payloads = pa.concat_arrays([payloads for _, _, _, payloads in rows])
-    order = np.lexsort((positions, times_ns))
-    if np.any(order[1:] < order[:-1]):
-        times_ns, positions, type_codes = times_ns[order], positions[order], type_codes[order]
-        payloads = payloads.take(pa.array(order))
-    is_json = all(channels[channel_id].message_encoding == "json" for _, channel_id, _, _ in rows)
-    return MessageColumns(times_ns, positions, type_codes, message_types, payloads, is_json)
+def _columns_of(octets: Octets, parts: Sequence[tuple[Channel, MessageSpans]]) -> MessageColumns:
+    message_types = tuple(dict.fromkeys(channel.message_type for channel, _ in parts))
+    times_ns = np.concatenate([spans.times_ns for _, spans in parts])
+    starts = np.concatenate([spans.starts for _, spans in parts])
+    ends = np.concatenate([spans.ends for _, spans in parts])
+    codes = np.array([message_types.index(channel.message_type) for channel, _ in parts], np.int64)
+    type_codes = np.repeat(codes, [len(spans.starts) for _, spans in parts])
+    in_order = (times_ns[1:] > times_ns[:-1]) | ((times_ns[1:] == times_ns[:-1]) & (starts[1:] > starts[:-1]))
+    if not in_order.all():
+        order = np.lexsort((starts, times_ns))
+        times_ns, starts, ends, type_codes = times_ns[order], starts[order], ends[order], type_codes[order]
+    is_json = all(channel.message_encoding == "json" for channel, _ in parts)
+    return MessageColumns(times_ns, type_codes, message_types, Payloads(octets, starts, ends), is_json)

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from owa_data.errors import NotMcapError
 from owa_data.raw import messages
@@ -115,7 +114,7 @@ def _references(source: ByteSource, facts: RecordingFacts) -> dict[str, npt.NDAr
         for code, recorded_type in enumerate(part.message_types):
             if messages.current_type(recorded_type) != messages.SCREEN:
                 continue
-            payloads = part.payloads.filter(pa.array(part.type_codes == code))
+            payloads = part.payloads.take(part.type_codes == code)
             normal, _ = messages.normalize_screens(payloads, recorded_type)
             for screen in messages.decode_payloads(normal, messages.Screen)[0]:
                 reference = screen.media_ref

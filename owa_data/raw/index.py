@@ -11,12 +11,15 @@ import re
 from collections import Counter
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from owa_data.raw import messages
-from owa_data.raw.columns import iter_chunks, take_payloads
+from owa_data.raw.chunks import MessageSpans
+from owa_data.raw.columns import iter_chunks
 from owa_data.raw.layout import Layout, Problem, read_layout
+from owa_data.raw.payloads import Payloads
 from owa_data.store.source import ByteSource
 
 SOUND, SALVAGED, UNCHECKED = "sound", "salvaged", "unchecked"
@@ -77,7 +80,7 @@ def read_facts(source: ByteSource) -> RecordingFacts:
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
-                screens.append(take_payloads(chunk.content, spans))
+                screens.append(_payloads(chunk.content, spans))
     known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
     missing = sum(layout.claimed_counts.values()) - known
     if missing > 0:
@@ -112,7 +115,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.declared, with_screens[:1])
     opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
-    payloads = [take_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
+    payloads = [_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -136,6 +139,10 @@ def _topics(layout: Layout, counts: Counter[int]) -> dict[str, TopicFacts]:
             list(dict.fromkeys([*seen.encodings, channel.message_encoding])),
         )
     return topics
+
+
+def _payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
+    return Payloads(np.frombuffer(content, np.uint8), spans.starts, spans.ends).to_arrow()
 
 
 def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:

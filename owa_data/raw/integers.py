@@ -1,6 +1,6 @@
 """The integers of many JSON payloads of one shape, parsed column by column.
 
-Input: payloads as an Arrow array. Output: the rows that share a shape, and their integers as NumPy columns.
+Input: `Payloads`. Output: the rows that share a shape, and their integers as NumPy columns.
 
 A shape is a payload with its integers taken out. Recorders write one topic's messages by one routine, so that a million payloads have one
 shape or two, and what holds for one payload of a shape (valid JSON, keys, types) holds for all of them:
@@ -18,15 +18,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+
+from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
 Octets = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
 
 WORD_BYTES = 8
+_OVERREAD_BYTES = 4 * WORD_BYTES  # behind a payload: a word at its end, and three to read an integer that is not there
 MAX_DIGITS = 19  # up to 8,999,999,999,999,999,999, so that it fits int64
-ROWS_PER_BLOCK = 1 << 15  # bounds the memory of what is computed on the way
+ROWS_PER_BLOCK = 1 << 14  # bounds the memory of what is computed on the way, so that it stays in cache
 
 _TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
@@ -65,12 +68,12 @@ class Shape:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes that are looked at from the start of a payload, at most."""
-        return sum(map(len, self.literals)) + (len(self.keys) + 1) * (MAX_DIGITS + 1 + 2 * WORD_BYTES)
+        """Bytes of a payload of this shape, at most."""
+        return sum(map(len, self.literals)) + len(self.keys) * (MAX_DIGITS + 1)
 
 
 def shape_of(payload: bytes) -> Shape | None:
-    """Return the shape of a payload: compact JSON without escapes; None where it is anything else.
+    """Return the shape of a payload: compact JSON in UTF-8, without escapes; None where it is anything else.
 
     Example:
         >>> shape_of(b'{"vk":87}')
@@ -78,6 +81,10 @@ def shape_of(payload: bytes) -> Shape | None:
     """
     literals, keys = [], []
     literal_start = position = 0
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return None
     while position < len(payload):
         token = _TOKEN.match(payload, position)
         if token is None:
@@ -116,63 +123,86 @@ def fixed_shape(payloads: Sequence[bytes]) -> Shape | None:
     return Shape(tuple(literals), tuple(keys))
 
 
-def match_shape(payloads: pa.LargeBinaryArray, rows: Int64s, shape: Shape, names: tuple[bytes, ...]) -> tuple[Int64s, Int64s]:
+def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> tuple[Bools, Int64s]:
     """Find the payloads of a shape and read some of their integers.
 
     Args:
-        payloads: Arrow large_binary (n,) without nulls.
-        rows: Payloads to look at, int64, ascending.
+        payloads: n of them.
         shape: The shape.
         names: Keys whose integers are wanted; each is among `shape.keys` once.
 
     Returns:
-        Those of `rows` that have the shape, int64 (m,), and the wanted integers, int64 (m, len(names)), all within +-99,999,999. Payloads that
+        Which payloads have the shape, bool (n,), and the wanted integers of these, int64 (len(names), m), all within +-99,999,999. Payloads that
         have the shape can be missing, never the other way round: wanted integers of more than 8 characters, others beyond int64, `-0`,
-        and the last payloads of the array.
+        and payloads at the very end of their buffer.
     """
-    offsets = np.frombuffer(payloads.buffers()[1], np.int64)[payloads.offset : payloads.offset + len(payloads) + 1]
-    data = payloads.buffers()[2]
-    num_bytes = data.size if data is not None else 0
-    # No word is read past the end of the data.
-    rows = rows[: np.searchsorted(offsets[rows] + shape.max_bytes, num_bytes, side="right")]
-    if not len(rows):
-        return rows, np.empty((0, len(names)), np.int64)
-    octets = np.frombuffer(data, np.uint8)
+    num_bytes = payloads.ends - payloads.starts
+    width = min(shape.max_bytes, int(num_bytes.max(initial=0))) + _OVERREAD_BYTES
+    # Nothing is read past the buffer's end.
+    can_match = (num_bytes <= shape.max_bytes) & (payloads.starts <= len(payloads.octets) - width)
     columns = [shape.keys.index(name) for name in names]
-    parts = [
-        _match_block(octets, offsets, rows[first : first + ROWS_PER_BLOCK], shape, columns)
-        for first in range(0, len(rows), ROWS_PER_BLOCK)
-    ]
-    return np.concatenate([found for found, _ in parts]), np.concatenate([values for _, values in parts])
+    if not can_match.any():
+        return can_match, np.empty((len(names), 0), np.int64)
+    if not can_match.all():
+        matches, values = match_shape(payloads.take(can_match), shape, names)
+        can_match[can_match] = matches
+        return can_match, values
+    stretches = _stretches(payloads.octets, width)
+    parts = []
+    for first in range(0, len(payloads), ROWS_PER_BLOCK):
+        block = slice(first, first + ROWS_PER_BLOCK)
+        # Copied side by side, so that each step finds them in cache.
+        octets = stretches[payloads.starts[block]].view(np.uint8)
+        parts.append(_match_block(octets, width, num_bytes[block], shape, columns))
+    matches = np.concatenate([found for found, _ in parts])
+    values = np.concatenate([block for _, block in parts], axis=1)
+    return matches, values if matches.all() else values[:, matches]
 
 
-def _match_block(octets: Octets, offsets: Int64s, rows: Int64s, shape: Shape, columns: list[int]) -> tuple[Int64s, Int64s]:
+def _stretches(octets: Octets, width: int) -> npt.NDArray[np.void]:
+    """View every stretch of `width` bytes, wherever it begins, as one element; without a copy."""
+    return np.ndarray((len(octets) - width + 1,), f"V{width}", octets, strides=(1,))
+
+
+def _match_block(octets: Octets, width: int, num_bytes: Int64s, shape: Shape, columns: list[int]) -> tuple[Bools, Int64s]:
+    """Match payloads of which one begins every `width` octets; return which have the shape, and the integers of all."""
     words = np.ndarray((len(octets) - WORD_BYTES + 1,), "<u8", octets, strides=(1,))
-    cursor = offsets[rows]
-    matches = np.ones(len(rows), np.bool_)
-    values = np.zeros((len(columns), len(rows)), np.int64)
+    starts = np.arange(0, len(octets), width)
+    cursor = starts.copy()
+    matches = np.ones(len(starts), np.bool_)
+    values = np.zeros((len(columns), len(starts)), np.int64)
     for number, literal in enumerate(shape.literals):
-        _match_literal(octets, cursor, literal, matches)
+        # Clamped, so that what does not match does not lead out of its own stretch.
+        np.minimum(cursor, starts + (width - max(len(literal), _OVERREAD_BYTES)), out=cursor)
+        _match_literal(octets, words, cursor, literal, matches)
         cursor += len(literal)
         if number == len(shape.keys):
             break
+        np.minimum(cursor, starts + (width - _OVERREAD_BYTES), out=cursor)
         if number in columns:
             values[columns.index(number)] = _read_integer(words, cursor, matches)
         else:
             _pass_integer(words, cursor, matches)
-    matches &= cursor == offsets[rows + 1]
-    found = np.flatnonzero(matches)
-    return rows[found], values[:, found].T
+    matches &= cursor - starts == num_bytes
+    return matches, values
 
 
-def _match_literal(octets: Octets, cursor: Int64s, literal: bytes, matches: npt.NDArray[np.bool_]) -> None:
+def _match_literal(octets: Octets, words: UInt64s, cursor: Int64s, literal: bytes, matches: Bools) -> None:
     """Clear `matches` where the bytes at `cursor` are not `literal`."""
-    # Every stretch of this length, wherever it begins, as one element; without a copy.
-    stretches = np.ndarray((len(octets) - len(literal) + 1,), f"V{len(literal)}", octets, strides=(1,))
-    matches &= stretches[cursor] == np.void(literal)
+    # Word by word: NumPy compares elements of many bytes one byte at a time.
+    num_words, rest = divmod(len(literal), WORD_BYTES)
+    if num_words:
+        whole = num_words * WORD_BYTES
+        found = _stretches(octets, whole)[cursor].view("<u8").reshape(-1, num_words)
+        for number in range(num_words):
+            matches &= found[:, number] == _word(literal[number * WORD_BYTES :][:WORD_BYTES])
+        if rest:
+            matches &= words[cursor + (len(literal) - WORD_BYTES)] == _word(literal[-WORD_BYTES:])
+    else:
+        matches &= words[cursor] & _word(b"\xff" * rest) == _word(literal)
 
 
-def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, npt.NDArray[np.bool_]]:
+def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, Bools]:
     """Pass over a minus at `cursor`; return the word after it, its last byte cleared, and where there was one."""
     found = words[cursor]
     is_negative = found & _LOW_BYTE == _MINUS
@@ -191,7 +221,7 @@ def _num_digits(found: UInt64s) -> UInt64s:
     return np.bitwise_count((others & (~others + _ONE)) - _ONE).astype(np.uint64) >> _THREE
 
 
-def _read_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]) -> Int64s:
+def _read_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> Int64s:
     """Read an integer of at most 8 characters and pass over it; clear `matches` where there is none in its plain form."""
     found, is_negative = _take_sign(words, cursor)
     num_digits = _num_digits(found)
@@ -206,7 +236,7 @@ def _read_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]
     return np.where(is_negative, -signed, signed)
 
 
-def _pass_integer(words: UInt64s, cursor: Int64s, matches: npt.NDArray[np.bool_]) -> None:
+def _pass_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> None:
     """Pass over an integer that fits int64; clear `matches` where there is none in its plain form."""
     first, is_negative = _take_sign(words, cursor)
     num_digits = _num_digits(first)

@@ -1,6 +1,6 @@
 """Message payloads: the JSON of every OWAMcap generation, decoded into columns or rewritten as the current messages.
 
-Input: payloads of one topic as an Arrow array. Output: NumPy columns with a mask of what is valid, or payloads in today's form.
+Input: `Payloads` of one topic. Output: NumPy columns with a mask of what is valid, or payloads in today's form.
 
 Generations, by what the recorder wrote (real files of each are in the tests):
 
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owa_data.raw.integers import fixed_shape, match_shape
+from owa_data.raw.payloads import Payloads
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -139,11 +140,12 @@ def current_type(message_type: str) -> str:
     return message_type
 
 
-def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[S], Bools]:
+def decode_payloads(payloads: Payloads, form: type[S]) -> tuple[list[S], Bools]:
     """Decode JSON payloads of one form.
 
     Returns:
-        The decoded messages of the valid payloads, in order, and a mask bool (n,) of which payloads are valid: JSON of this form.
+        The decoded messages of the valid payloads, in order, and a mask bool (n,) of which payloads are valid: JSON of this form, and UTF-8 as a
+        whole (parsers do not look into strings that they skip).
     """
     num_payloads = len(payloads)
     if not num_payloads:
@@ -151,7 +153,7 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     decoder = msgspec.json.Decoder(form)
     # One call for all. With exactly n newlines no payload holds one, so lines and payloads are the same thing.
     joined = _join_lines(payloads)
-    if joined.count(b"\n") == num_payloads:
+    if joined.count(b"\n") == num_payloads and _is_utf8(joined):
         try:
             rows = decoder.decode_lines(joined)
         except _UNDECODABLE:
@@ -162,39 +164,32 @@ def decode_payloads(payloads: pa.LargeBinaryArray, form: type[S]) -> tuple[list[
     rows = []
     for index, payload in enumerate(payloads.to_pylist()):
         try:
-            rows.append(decoder.decode(payload))
+            row = decoder.decode(payload)
+            payload.decode()
         except _UNDECODABLE:
             continue
+        rows.append(row)
         valid[index] = True
     return rows, valid
 
 
-def _join_lines(payloads: pa.LargeBinaryArray) -> bytes:
-    lines = pc.binary_join_element_wise(payloads, _NO_BYTES, _NEWLINE)
+def _join_lines(payloads: Payloads) -> bytes:
+    lines = pc.binary_join_element_wise(payloads.to_arrow(), _NO_BYTES, _NEWLINE)
     offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
 
 
-def is_json(payloads: pa.LargeBinaryArray) -> Bools:
-    """Mask bool (n,) of the payloads that are JSON in UTF-8."""
-    return decode_payloads(payloads, msgspec.Raw)[1] & is_utf8(payloads)
-
-
-def is_utf8(payloads: pa.LargeBinaryArray) -> Bools:
-    """Mask bool (n,) of the payloads that are UTF-8."""
+def _is_utf8(text: bytes) -> bool:
     try:
-        payloads.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        return np.array([_decodes(payload) for payload in payloads.to_pylist()], np.bool_)
-    return np.ones(len(payloads), np.bool_)
-
-
-def _decodes(payload: bytes) -> bool:
-    try:
-        payload.decode()
+        text.decode()
     except UnicodeDecodeError:
         return False
     return True
+
+
+def is_json(payloads: Payloads) -> Bools:
+    """Mask bool (n,) of the payloads that are JSON in UTF-8."""
+    return decode_payloads(payloads, msgspec.Raw)[1]
 
 
 @dataclass(frozen=True)
@@ -206,11 +201,11 @@ class _Alike(Generic[S]):
     integers: dict[str, Int64s]
 
 
-def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
+def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
     """Find payloads that are alike but for their integers, without parsing each.
 
     Args:
-        payloads: Arrow large_binary (n,).
+        payloads: n of them.
         form: What they should be.
         names: Integer fields whose values are wanted, where they vary. Only flat objects are matched where there are any.
 
@@ -224,23 +219,23 @@ def _split_alike(payloads: pa.LargeBinaryArray, form: type[S], names: Sequence[s
         if len(rest) < _MIN_ALIKE:
             break
         samples = rest[:: len(rest) // _NUM_SAMPLES]
-        shape = fixed_shape(payloads.take(pa.array(samples)).to_pylist())
+        shape = fixed_shape(payloads.take(samples).to_pylist())
         if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
             break
         try:
-            message = msgspec.json.decode(payloads[int(rest[0])].as_py(), type=form)
+            message = msgspec.json.decode(payloads[int(rest[0])], type=form)
         except _UNDECODABLE:
             break
         keys = [name for name in names if name.encode() in shape.keys]
-        rows, values = match_shape(payloads, rest, shape, tuple(key.encode() for key in keys))
-        if not len(rows):
+        matches, values = match_shape(payloads.take(rest), shape, tuple(key.encode() for key in keys))
+        if not matches.any():
             break
-        groups.append(_Alike(rows, message, dict(zip(keys, values.T, strict=True))))
-        rest = np.setdiff1d(rest, rows, assume_unique=True)
+        groups.append(_Alike(rest[matches], message, dict(zip(keys, values, strict=True))))
+        rest = rest[~matches]
     return groups, rest
 
 
-def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bools]:
+def keyboard_columns(payloads: Payloads) -> tuple[Int64s, Bools, Bools]:
     """Decode keyboard payloads into `vk` int64 and `pressed` bool of the valid ones, and the mask of valid payloads."""
     vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
     groups, rest = _split_alike(payloads, Keyboard, ("vk",))
@@ -248,7 +243,7 @@ def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bool
         vk[group.rows] = group.integers.get("vk", group.message.vk)  # one key alone is part of the shape
         pressed[group.rows] = group.message.event_type == "press"
         valid[group.rows] = True
-    rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), Keyboard)
+    rows, rest_valid = decode_payloads(payloads.take(rest), Keyboard)
     found = rest[rest_valid]
     vk[found] = np.fromiter((row.vk for row in rows), np.int64, len(rows))
     pressed[found] = np.fromiter((row.event_type == "press" for row in rows), np.bool_, len(rows))
@@ -256,7 +251,7 @@ def keyboard_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools, Bool
     return vk[valid], pressed[valid], valid
 
 
-def raw_mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools]:
+def raw_mouse_columns(payloads: Payloads) -> tuple[Int64s, Bools]:
     """Decode raw mouse payloads.
 
     Returns:
@@ -270,14 +265,14 @@ def raw_mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[Int64s, Bools]:
             table[group.rows, column] = group.integers.get(name, getattr(group.message, name))
         flags = table[group.rows, names.index("button_flags")]
         valid[group.rows] = (flags >= 0) & (flags <= MAX_BUTTON_FLAGS)
-    rows, rest_valid = decode_payloads(payloads.take(pa.array(rest)), RawMouse)
+    rows, rest_valid = decode_payloads(payloads.take(rest), RawMouse)
     fields = itertools.chain.from_iterable(map(attrgetter(*names), rows))
     table[rest[rest_valid]] = np.fromiter(fields, np.int64, len(names) * len(rows)).reshape(-1, len(names))
     valid[rest[rest_valid]] = True
     return (table if valid.all() else table[valid]), valid
 
 
-def mouse_columns(payloads: pa.LargeBinaryArray) -> tuple[list[Mouse], Bools]:
+def mouse_columns(payloads: Payloads) -> tuple[list[Mouse], Bools]:
     """Decode absolute mouse payloads: the valid ones, and the mask of valid payloads."""
     return decode_payloads(payloads, Mouse)
 
@@ -311,7 +306,7 @@ def _large(part: Any) -> Any:
     return pa.scalar(part, pa.large_string()) if isinstance(part, str) else part
 
 
-def normalize_screens(payloads: pa.LargeBinaryArray, message_type: str) -> tuple[pa.LargeBinaryArray, Bools]:
+def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, Bools]:
     """Bring screen payloads of one recorded type into today's form.
 
     A payload of today's form is returned byte for byte, unless its path has the backslashes of a Windows recorder.
@@ -322,7 +317,7 @@ def normalize_screens(payloads: pa.LargeBinaryArray, message_type: str) -> tuple
     old = message_type in _OLD_SCREEN_TYPES
     if not old:
         groups, rest = _split_alike(payloads, Screen)
-        screens, valid = decode_payloads(payloads.take(pa.array(rest)), Screen)
+        screens, valid = decode_payloads(payloads.take(rest), Screen)
         screens += [group.message for group in groups]
         if valid.all() and not any(_needs_slashes(screen.media_ref.uri) for screen in screens):
             return payloads, np.ones(len(payloads), np.bool_)
@@ -330,15 +325,15 @@ def normalize_screens(payloads: pa.LargeBinaryArray, message_type: str) -> tuple
     if len(payloads) and not valid.any():
         olds, valid = decode_payloads(payloads, _OldScreen)
         rewritten = [_write_screen(_from_old(screen)) for screen in olds]
-        return pa.array(rewritten, pa.large_binary()), valid
-    kept = payloads if valid.all() else payloads.filter(pa.array(valid))
+        return Payloads.of(rewritten), valid
+    kept = payloads if valid.all() else payloads.take(valid)
     slashed = [index for index, screen in enumerate(screens) if _needs_slashes(screen.media_ref.uri)]
     if not slashed:
         return kept, valid
     rows = kept.to_pylist()
     for index in slashed:
         rows[index] = _write_screen(screens[index])
-    return pa.array(rows, pa.large_binary()), valid
+    return Payloads.of(rows), valid
 
 
 def _needs_slashes(uri: str) -> bool:

@@ -61,7 +61,7 @@ def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tup
         hashing = _HashingFile(file)
         with pa.ipc.new_stream(pa.PythonFile(hashing, "w"), schema) as writer:
             for batch in batches:
-                writer.write_batch(batch.cast(schema) if batch.schema.metadata != schema.metadata else batch)
+                writer.write_batch(batch.replace_schema_metadata(schema.metadata))
                 num_rows += batch.num_rows
     return hashing.digest.text(), num_rows, hashing.num_bytes
 

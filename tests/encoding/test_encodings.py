@@ -250,7 +250,7 @@ def test_json_carries_everything_but_times(table) -> None:
     for kind in (EventKind.KEYBOARD, EventKind.SCREEN, EventKind.WINDOW):
         assert (back.kinds == kind).sum() == (events.kinds == kind).sum()
     titles = [
-        [msgspec.json.decode(payload)["title"] for payload in of.payloads.filter(of.kinds == EventKind.WINDOW).to_pylist()]
+        [msgspec.json.decode(payload)["title"] for payload in of.payloads.take(of.kinds == EventKind.WINDOW).to_pylist()]
         for of in (events, back)
     ]
     assert titles[0] == titles[1]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from owa_data.raw import integers, messages
 from owa_data.raw.integers import fixed_shape, match_shape, shape_of
+from owa_data.raw.payloads import Payloads
 
 USUAL = b'{"last_x":1,"last_y":-2,"us_flags":0,"button_flags":0,"button_data":0,"device_handle":65599,"timestamp":1750000000012345678}'
 # What stands where an integer should: plain, and nasty in every way known.
@@ -107,9 +108,9 @@ def test_plain_integers_are_read() -> None:
     payloads = [b'{"v":%b,"t":%d}' % (text.encode(), 10**18) for text in [*texts, *others]] + [b'{"v":5,"t":1}' + b" " * 100]
     shape = shape_of(payloads[0])
     assert shape is not None
-    rows, values = match_shape(pa.array(payloads, pa.large_binary()), np.arange(len(payloads)), shape, (b"v",))
-    assert rows.tolist() == list(range(len(texts)))
-    assert values[:, 0].tolist() == [int(text) for text in texts]
+    matches, values = match_shape(Payloads.of(payloads), shape, (b"v",))
+    assert np.flatnonzero(matches).tolist() == list(range(len(texts)))
+    assert values[0].tolist() == [int(text) for text in texts]
 
 
 @settings(max_examples=300, deadline=None)
@@ -118,7 +119,7 @@ def test_raw_mouse_columns_are_those_of_the_parser(payloads: list[bytes], usual_
     # Enough usual payloads that the shape is worth matching, and some at the end, where no word may be read past the data.
     usual = [USUAL, USUAL.replace(b"-2", b"33"), USUAL.replace(b"65599", b"null")] * 16
     everything = [*usual, *payloads, *usual] if usual_first else [*payloads, *usual, *usual, *payloads]
-    table, valid = messages.raw_mouse_columns(pa.array(everything, pa.large_binary()))
+    table, valid = messages.raw_mouse_columns(Payloads.of(everything))
     rows, is_valid = by_parser(everything)
     assert valid.tolist() == is_valid
     assert table.tolist() == rows
@@ -135,7 +136,7 @@ def test_keyboard_columns_are_those_of_the_parser(keys: list[tuple[str, str]], n
     payloads = [b'{"event_type":"press","vk":87,"timestamp":%d}' % number for number in range(num_usual)]
     payloads += [f'{{"event_type":"{kind}","vk":{vk},"timestamp":17}}'.encode() for kind, vk in keys]
     payloads += [b'{"event_type":"release","vk":87,"timestamp":%d}' % number for number in range(num_usual)]
-    vk, pressed, valid = messages.keyboard_columns(pa.array(payloads, pa.large_binary()))
+    vk, pressed, valid = messages.keyboard_columns(Payloads.of(payloads))
     rows = []
     for payload, is_valid in zip(payloads, valid.tolist(), strict=True):
         try:
@@ -159,7 +160,7 @@ def test_the_shape_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "decode_payloads", counted)
     monkeypatch.setattr(integers, "ROWS_PER_BLOCK", 100)
     payloads = [USUAL.replace(b"-2", str(number).encode()) for number in range(-500, 500)]
-    table, valid = messages.raw_mouse_columns(pa.array(payloads, pa.large_binary()))
+    table, valid = messages.raw_mouse_columns(Payloads.of(payloads))
     assert valid.all()
     assert table[:, 1].tolist() == list(range(-500, 500))
     assert sum(parsed) <= 3
@@ -167,5 +168,5 @@ def test_the_shape_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_slice_of_an_array_is_read_from_its_own_start() -> None:
     payloads = pa.array([USUAL.replace(b"-2", str(number).encode()) for number in range(200)], pa.large_binary()).slice(50, 100)
-    table, _ = messages.raw_mouse_columns(payloads)
+    table, _ = messages.raw_mouse_columns(Payloads.of(payloads))
     assert table[:, 1].tolist() == list(range(50, 150))

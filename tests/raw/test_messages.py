@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from owa.msgs.desktop.keyboard import KeyboardEvent
 from owa.msgs.desktop.mouse import RawMouseEvent
 from owa.msgs.desktop.screen import ScreenCaptured
 
 from owa_data.raw import messages
+from owa_data.raw.payloads import Payloads
 
 
-def payloads(*rows: bytes) -> pa.LargeBinaryArray:
-    return pa.array(rows, pa.large_binary())
+def payloads(*rows: bytes) -> Payloads:
+    return Payloads.of(rows)
 
 
 def test_invalid_payloads_are_masked_and_the_others_kept() -> None:
@@ -66,7 +66,7 @@ def test_written_payloads_are_those_of_the_ecosystem() -> None:
 def test_screens_of_all_generations_become_current(message_type: str, payload: bytes, uri: str, pts_ns: int | None) -> None:
     current, valid = messages.normalize_screens(payloads(payload), message_type)
     assert valid.tolist() == [True]
-    screen = ScreenCaptured.model_validate_json(current[0].as_py())
+    screen = ScreenCaptured.model_validate_json(current[0])
     assert (screen.media_ref.uri, screen.media_ref.pts_ns) == (uri, pts_ns)
 
 

@@ -1,0 +1,77 @@
+"""Message contents where they lie: spans of one buffer, copied only when they are wanted as Arrow.
+
+A recording's chunks are unfolded into one buffer, and what is chosen from it, by topic, by time or by content, is chosen by index arithmetic alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Int64s = npt.NDArray[np.int64]
+Octets = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Payload i is `octets[starts[i]:ends[i]]`; `starts` and `ends` are int64 (n,) and need not ascend.
+
+    Example:
+        >>> Payloads.of([b"{}", b"[1]"]).take(np.array([1])).to_pylist()
+        [b'[1]']
+    """
+
+    octets: Octets
+    starts: Int64s
+    ends: Int64s
+
+    @classmethod
+    def of(cls, payloads: pa.LargeBinaryArray | Sequence[bytes]) -> Payloads:
+        """View an Arrow large_binary array without nulls as payloads, without a copy; or take bytes."""
+        array = payloads if isinstance(payloads, pa.Array) else pa.array(payloads, pa.large_binary())
+        if not len(array):
+            return cls(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
+        offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+        data = array.buffers()[2]
+        octets = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
+        return cls(octets, offsets[:-1], offsets[1:])
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> bytes:
+        """Return one payload."""
+        return self.octets[self.starts[index] : self.ends[index]].tobytes()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all payloads together."""
+        return int((self.ends - self.starts).sum())
+
+    def take(self, rows: Int64s | npt.NDArray[np.bool_]) -> Payloads:
+        """Choose payloads by index or by mask; no payload is copied."""
+        return Payloads(self.octets, self.starts[rows], self.ends[rows])
+
+    def to_arrow(self) -> pa.LargeBinaryArray:
+        """Copy the payloads into an Arrow large_binary array, in order; about 10 million payloads/s."""
+        num_payloads = len(self)
+        if not num_payloads:
+            return pa.array([], pa.large_binary())
+        # The offsets start0, end0, start1, end1, ... make an Arrow array over the buffer in which every second element is a payload and
+        # the others are what lies between; `take` of the even ones copies just the payloads. What lies between is never looked at, so
+        # that it does no harm where the offsets descend; only the last offset must not lie before the first.
+        offsets = np.empty(2 * num_payloads + 1, np.int64)
+        offsets[0:-1:2] = self.starts
+        offsets[1::2] = self.ends
+        offsets[-1] = self.ends.max()
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.octets)]
+        interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * num_payloads, buffers)
+        return interleaved.take(pa.array(np.arange(0, 2 * num_payloads, 2)))
+
+    def to_pylist(self) -> list[bytes]:
+        """Return all payloads as bytes."""
+        return [self.octets[start:end].tobytes() for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
