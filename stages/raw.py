@@ -17,11 +17,12 @@ def build(conf: Conf) -> None:
 
     params = take_knobs(conf, RawParams, "raw")
     index = build_index(params, find_shard_cache(), runtime_of(conf))
-    logger.info("%s", describe_index(index))
+    metrics = index_metrics(index)
+    logger.info("%s", describe_index(metrics))
     if conf["dry_run"]:
         return
     write_episodes(Path(conf["index"]), index.episodes)
-    write_json(conf["metrics_dir"], "raw", index_metrics(index))
+    write_json(conf["metrics_dir"], "raw", metrics)
 
 
 if __name__ == "__main__":

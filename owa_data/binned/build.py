@@ -16,7 +16,7 @@ from owa_data.binned.convert import ACTION_COUNT_ENDS, convert_events
 from owa_data.params import BinnedParams
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput
-from owa_data.store.ledger import Counts
+from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.shards import read_shard
 from owa_data.store.source import ByteSource
@@ -59,7 +59,7 @@ def _finish(counts: Counts, params: BinnedParams) -> Counts:
 
 def actions_plot(lineage: Lineage) -> list[Counts]:
     """Return the rows of `plots/binned_actions.json`: how many bins hold how many actions."""
-    histogram = aggregate(lineage, lambda counts: counts).get("actions_per_row", {})
+    histogram = add_counts(episode.ledger.get("actions_per_row", {}) for episode in lineage.episodes)
     labels = [_label(index) for index in range(len(ACTION_COUNT_ENDS) + 1)]
     return [{"actions": labels[int(index)], "bins": number} for index, number in sorted(histogram.items())]
 

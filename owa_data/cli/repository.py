@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import yaml
 
 from owa_data.errors import ParamsError
@@ -62,9 +64,30 @@ def check_code(stage: str) -> None:
 _asked: dict[Path, subprocess.Popen[str]] = {}
 
 
+def usual_dvc_cache() -> Path | None:
+    """Return DVC's cache folder where no setting moves it: `.dvc/cache` of the repository that holds the working directory.
+
+    None where there is no repository, or where any of DVC's config files says something of the cache's place: then DVC must be asked.
+    """
+    root = next((folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / ".dvc").is_dir()), None)
+    if root is None:
+        return None
+    # The files that DVC reads, see `dvc config --help`: of the repository, of the user, of the system.
+    files = [
+        root / ".dvc" / "config",
+        root / ".dvc" / "config.local",
+        Path(os.environ.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_path("dvc", "iterative")) / "config",
+        Path(os.environ.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_path("dvc", "iterative")) / "config",
+    ]
+    for file in files:
+        if file.is_file() and re.search(r"^\s*dir\s*=", file.read_text(errors="replace"), re.MULTILINE):
+            return None
+    return root / ".dvc" / "cache"
+
+
 def ask_for_shard_cache() -> None:
     """Begin to find the shard cache of the working directory: DVC takes 0.4 s to say where its cache is, in which other things can be done."""
-    if ENVIRONMENT not in os.environ:
+    if ENVIRONMENT not in os.environ and usual_dvc_cache() is None:
         command = [sys.executable, "-m", "dvc", "cache", "dir"]
         _asked[Path.cwd()] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
@@ -73,6 +96,8 @@ def find_shard_cache() -> ShardCache:
     """Return the shard cache that builds in the working directory use; asks DVC where its cache is unless that was begun before."""
     if ENVIRONMENT in os.environ:
         return ShardCache(default_cache_root(None))
+    if Path.cwd() not in _asked and (usual := usual_dvc_cache()) is not None:
+        return ShardCache(default_cache_root(usual))
     if Path.cwd() not in _asked:
         ask_for_shard_cache()
     process = _asked.pop(Path.cwd())

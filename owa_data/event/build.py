@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from owa_data.raw.messages import current_type
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.incremental import EpisodeInput
-from owa_data.store.ledger import Counts
+from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.source import ByteSource, is_url
 
@@ -56,9 +56,10 @@ class EventConversion:
 
 def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: DigestMemory | None = None) -> list[EpisodeInput]:
     """Return what `event` converts: each recording of the index. Those that `memory` knows by their digest are not digested again."""
+    root = recordings_dir.rstrip("/") if is_url(recordings_dir) else str(Path(recordings_dir))
 
     def input_of(episode: Episode) -> EpisodeInput:
-        path = _path_of(episode, recordings_dir)
+        path = f"{root}/{episode.episode_path}"
         return EpisodeInput(
             episode.episode_path,
             episode.split,
@@ -67,7 +68,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
             path,
             episode.sha256,
             episode.size_bytes,
-            memory.stamp_of(Path(path), episode.sha256) if memory else None,
+            memory.stamp_of(path, episode.sha256) if memory else None,
             is_sound=episode.is_sound,
             is_checked=episode.is_checked,
             start_ns=episode.start_ns,
@@ -75,12 +76,6 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
         )
 
     return [input_of(episode) for episode in episodes]
-
-
-def _path_of(episode: Episode, recordings_dir: str) -> str:
-    if is_url(recordings_dir):
-        return f"{recordings_dir.rstrip('/')}/{episode.episode_path}"
-    return str(Path(recordings_dir) / PurePosixPath(episode.episode_path))
 
 
 def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
@@ -124,7 +119,7 @@ def _finish(counts: Counts, params: EventParams) -> Counts:
 
 def topic_plot(lineage: Lineage) -> list[Counts]:
     """Return the rows of `plots/event_topics.json`: what became of each topic's messages."""
-    topics = aggregate(lineage, lambda counts: counts).get("topics", {})
+    topics = add_counts(episode.ledger["topics"] for episode in lineage.episodes)
     rows = []
     for topic, counts in topics.items():
         rows.append({"topic": topic, "fate": "kept", "messages": counts["kept"]})

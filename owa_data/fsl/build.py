@@ -24,7 +24,7 @@ from owa_data.fsl.vocabulary import Vocabulary
 from owa_data.params import FslParams, TokenizerParams
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput, shard_inputs
-from owa_data.store.ledger import Counts
+from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.metrics import aggregate
 from owa_data.store.shards import read_shard
 from owa_data.store.source import ByteSource
@@ -135,13 +135,13 @@ def _finish(counts: Counts, params: FslParams) -> Counts:
 
 def fill_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
     """Return the rows of `plots/fsl_fill.json`: how many rows are filled to which share."""
-    fill = aggregate(lineage, lambda counts: counts).get("fill", {})
+    fill = add_counts(episode.ledger.get("fill", {}) for episode in lineage.episodes)
     return [{"filled_percent": (int(index) + 1) * 100 // NUM_FILL_BINS, "rows": number} for index, number in sorted(fill.items())]
 
 
 def kind_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
     """Return the rows of `plots/fsl_tokens.json`: tokens per event type."""
-    kinds = aggregate(lineage, lambda counts: counts).get("by_kind", {})
+    kinds = add_counts(episode.ledger.get("by_kind", {}) for episode in lineage.episodes)
     return [{"event_type": kind, "tokens": counts["tokens"], "events": counts["events"]} for kind, counts in kinds.items()]
 
 

@@ -28,7 +28,7 @@ from owa_data.schema import SPLITS
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import FileStamp, sha256_of
 from owa_data.store.executors import run_tasks
-from owa_data.store.ledger import Counts, add_counts
+from owa_data.store.ledger import Counts, add_by_split_and_group
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
@@ -261,11 +261,10 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
 
 def index_metrics(index: Index) -> Counts:
     """Return the content of `metrics/raw.json`."""
-    ledgers = [_episode_counts(episode) for episode in index.episodes]
-    by_split = {s: add_counts(c for e, c in zip(index.episodes, ledgers, strict=True) if e.split == s) for s in SPLITS}
-    groups = sorted({episode.group for episode in index.episodes})
-    by_group = {g: add_counts(c for e, c in zip(index.episodes, ledgers, strict=True) if e.group == g) for g in groups}
-    total = add_counts(ledgers)
+    total, by_split, by_group = add_by_split_and_group(
+        (episode.split, episode.group, _episode_counts(episode)) for episode in index.episodes
+    )
+    by_split = {split: by_split.get(split, {}) for split in SPLITS}
     for counts in (total, *by_split.values(), *by_group.values()):
         counts["hours"] = round(counts.pop("duration_ns", 0) / 3600e9, 6)
     return {**total, "skipped": dict(sorted(index.skipped_by_reason.items())), "by_split": by_split, "by_group": by_group}
@@ -287,9 +286,8 @@ def _episode_counts(episode: Episode) -> Counts:
     }
 
 
-def describe_index(index: Index) -> str:
+def describe_index(metrics: Counts) -> str:
     """Return a short summary for people."""
-    metrics = index_metrics(index)
     lines = [
         (
             f"raw: {metrics['episodes']} episodes, {metrics['hours']:.3f} hours, {sum(metrics['messages'].values()):,} messages; "

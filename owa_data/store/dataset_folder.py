@@ -97,12 +97,11 @@ def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache, add_files: 
 
 def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[EpisodeLineage], cache: ShardCache) -> None:
     folder.mkdir()
-    names = []
-    for episode in episodes:
-        target = folder / shard_name(episode.episode_path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        cache.link(episode.key, target)
-        names.append(shard_name(episode.episode_path))
+    names = [shard_name(episode.episode_path) for episode in episodes]
+    for parent in {name.rpartition("/")[0] for name in names}:
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    for episode, name in zip(episodes, names, strict=True):
+        cache.link(episode.key, f"{folder}/{name}")
     if not names:
         # `load_from_disk` fails on a split without files; a shard of no rows loads as an empty split.
         write_shard(folder / NO_EPISODES, kind, [])

@@ -46,7 +46,7 @@ class DigestMemory:
         if stamp.is_settled:
             self._fresh[str(path)] = _Remembered(stamp, sha256)
 
-    def stamp_of(self, path: Path, sha256: str) -> FileStamp | None:
+    def stamp_of(self, path: Path | str, sha256: str) -> FileStamp | None:
         """Return the stamp under which a file had this digest; None where that is not remembered."""
         known = self._known.get(str(path))
         return known.stamp if known is not None and known.sha256 == sha256 else None

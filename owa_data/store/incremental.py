@@ -182,11 +182,14 @@ def build_dataset(
     """
     with lock_folder(out_dir), cache.in_use():
         # Shards may have been dropped or made by others since the plan was made; from here on they stay.
-        plan = replace(plan, records=[cache.find(key) for key in plan.keys])
+        records = [
+            record if record is not None and cache.is_there(record) else cache.find(key)
+            for key, record in zip(plan.keys, plan.records, strict=True)
+        ]
+        plan = replace(plan, records=records)
         cache.sweep()
         missing = plan.missing
         tasks = [_task(conversion, plan.episodes[index], plan.keys[index], cache) for index in missing]
-        records = list(plan.records)
         with (
             progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
             closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,

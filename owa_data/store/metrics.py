@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from owa_data.schema import SPLITS
-from owa_data.store.dataset_folder import EpisodeLineage, Lineage
-from owa_data.store.ledger import Counts, add_counts
+from owa_data.store.dataset_folder import Lineage
+from owa_data.store.ledger import Counts, add_by_split_and_group
 
 
 def aggregate(lineage: Lineage, finish: Callable[[Counts], Counts]) -> Counts:
@@ -19,13 +19,12 @@ def aggregate(lineage: Lineage, finish: Callable[[Counts], Counts]) -> Counts:
     Returns:
         The sum over all episodes, with `by_split` and `by_group` beside it.
     """
-    groups = sorted({episode.group for episode in lineage.episodes})
+    total, by_split, by_group = add_by_split_and_group(
+        (episode.split, episode.group, {"episodes": 1, "size_bytes": episode.size_bytes, **episode.ledger})
+        for episode in lineage.episodes
+    )
     return {
-        **finish(_sum(lineage.episodes)),
-        "by_split": {split: finish(_sum(e for e in lineage.episodes if e.split == split)) for split in SPLITS},
-        "by_group": {group: finish(_sum(e for e in lineage.episodes if e.group == group)) for group in groups},
+        **finish(total),
+        "by_split": {split: finish(by_split.get(split, {})) for split in SPLITS},
+        "by_group": {group: finish(counts) for group, counts in by_group.items()},
     }
-
-
-def _sum(episodes: Iterable[EpisodeLineage]) -> Counts:
-    return add_counts({"episodes": 1, "size_bytes": episode.size_bytes, **episode.ledger} for episode in episodes)

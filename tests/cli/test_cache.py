@@ -144,3 +144,24 @@ def test_scopes_over_tags_and_experiments(make_repo: Callable[..., Repo]) -> Non
     output = repo.run(*gc)
     assert "dropped 6 shards" in output
     assert "Data and pipelines are up to date" in repo.run("dvc", "repro", "fsl")
+
+
+def test_the_usual_dvc_cache_is_known_without_asking_dvc(tmp_path, monkeypatch):
+    from owa_data.cli.repository import usual_dvc_cache
+
+    for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    inside = tmp_path / "repo" / "inside"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert usual_dvc_cache() is None
+    config = tmp_path / "repo" / ".dvc" / "config"
+    config.parent.mkdir()
+    config.write_text("[cache]\n    type = hardlink\n")
+    assert usual_dvc_cache() == tmp_path / "repo" / ".dvc" / "cache"
+    config.with_name("config.local").write_text("[cache]\n    dir = /elsewhere\n")
+    assert usual_dvc_cache() is None
+    config.with_name("config.local").unlink()
+    (tmp_path / "DVC_GLOBAL_CONFIG_DIR").mkdir()
+    (tmp_path / "DVC_GLOBAL_CONFIG_DIR" / "config").write_text("[cache]\ndir=/mine\n")
+    assert usual_dvc_cache() is None
