@@ -44,7 +44,9 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
-    _spare_pandas()
+    from owa_data.store.lean_arrow import spare_pandas
+
+    spare_pandas()
     register_knobs()
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)
@@ -64,25 +66,6 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted. What was finished is kept: run again to go on.")
-
-
-class _WithoutPandas:
-    """An import finder that says there is no pandas."""
-
-    @staticmethod
-    def find_spec(name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
-def _spare_pandas() -> None:
-    """Keep Arrow from importing pandas, which it does with the first array it makes and which takes 0.3 s: no stage uses it."""
-    import pyarrow as pa
-
-    finder = _WithoutPandas()
-    sys.meta_path.insert(0, finder)
-    pa.array([0])
-    sys.meta_path.remove(finder)
 
 
 def register_knobs() -> None:

@@ -18,8 +18,12 @@ def to_digits(values: Int64s, bases: Sequence[int]) -> Int64s:
         >>> to_digits(np.array([1234]), (2, 10, 10, 10)).tolist()
         [[1, 2, 3, 4]]
     """
-    weights = [prod(bases[place + 1 :]) for place in range(len(bases))]
-    return values[..., None] // np.array(weights) % np.array(bases)
+    digits = np.empty((*values.shape, len(bases)), np.int64)
+    rest = values
+    for place in range(len(bases) - 1, -1, -1):
+        # By one number at a time: division by a scalar is a multiplication.
+        rest, digits[..., place] = np.divmod(rest, bases[place])
+    return digits
 
 
 def from_digits(digits: Int64s, bases: Sequence[int]) -> Int64s:

@@ -83,9 +83,27 @@ class PieceTable:
 
     def take_ids(self, codes: Int64s) -> npt.NDArray[np.int32]:
         """Return the ids of a run of codes, one after another; int32."""
-        taken = self.ids.take(pa.array(codes))
-        data = taken.buffers()[2]
-        return np.frombuffer(data, "<i4") if data is not None and data.size else np.empty(0, np.int32)
+        return _int32s(self.ids.take(pa.array(codes)))
+
+    def take_padded_ids(self, codes: Int64s, row_ends: Int64s, num_pads: Int64s, pad_token_id: int) -> npt.NDArray[np.int32]:
+        """Return the ids of rows of codes, each row filled up, one after another; int32. Every id is written once.
+
+        Args:
+            codes: Of all rows, int64 (k,).
+            row_ends: Where in `codes` each row ends, int64 (r,).
+            num_pads: How often `pad_token_id` follows each row, int64 (r,).
+            pad_token_id: The id that fills up.
+        """
+        # A run of pads is one more piece; there are as many as there are lengths.
+        lengths, length_of_row = np.unique(num_pads, return_inverse=True)
+        runs = [np.full(length, pad_token_id, "<i4").tobytes() for length in lengths.tolist()]
+        ids = pa.concat_arrays([self.ids, pa.array(runs, pa.large_binary())])
+        return _int32s(ids.take(pa.array(np.insert(codes, row_ends, len(self.ids) + length_of_row))))
+
+
+def _int32s(blobs: pa.LargeBinaryArray) -> npt.NDArray[np.int32]:
+    data = blobs.buffers()[2]
+    return np.frombuffer(data, "<i4") if data is not None and data.size else np.empty(0, np.int32)
 
 
 def take_runs(codes: Int64s, offsets: Int64s, order: Int64s) -> tuple[Int64s, Int64s]:

@@ -139,12 +139,8 @@ def _make_batch(
     ids_before = np.concatenate([[0], np.cumsum(episode.table.num_ids[codes])])[code_offsets]
     row_ids = ids_before[row_offsets]
     num_tokens = np.diff(row_ids)
-    flat = episode.table.take_ids(codes)
-    input_ids = np.full((num_rows, length), pad_token_id, np.int32)
-    attention_mask = np.zeros((num_rows, length), np.uint8)
-    for row in range(num_rows):
-        input_ids[row, : num_tokens[row]] = flat[row_ids[row] : row_ids[row + 1]]
-        attention_mask[row, : num_tokens[row]] = 1
+    input_ids = episode.table.take_padded_ids(codes, code_offsets[row_offsets[1:]], length - num_tokens, pad_token_id)
+    attention_mask = (np.arange(length) < num_tokens[:, None]).view(np.uint8)
     if params.write_texts:
         texts = gather(episode.table.texts, codes, code_offsets[row_offsets]).cast(pa.string())
     else:
@@ -156,7 +152,7 @@ def _make_batch(
     images_before = np.concatenate([[0], np.cumsum(is_screen)])
     event_offsets = ids_before[:-1] - np.repeat(row_ids[:-1], np.diff(row_offsets))
     arrays = [
-        _lists(np.arange(num_rows + 1) * length, input_ids.ravel()),
+        _lists(np.arange(num_rows + 1) * length, input_ids),
         _lists(np.arange(num_rows + 1) * length, attention_mask.ravel()),
         texts,
         _lists(images_before[row_offsets], images),

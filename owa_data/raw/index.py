@@ -12,8 +12,6 @@ from collections import Counter
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from owa_data.raw import messages
 from owa_data.raw.chunks import MessageSpans
@@ -25,7 +23,7 @@ from owa_data.store.source import ByteSource
 SOUND, SALVAGED, UNCHECKED = "sound", "salvaged", "unchecked"
 NOT_COUNTED = -1
 EMBEDDED = "data:"
-_MAX_DISTINCT_BY_SEARCH = 8
+_MAX_PLACES = 8
 _URI = re.compile(rb'"(?:uri|path)"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
@@ -74,13 +72,13 @@ def read_facts(source: ByteSource) -> RecordingFacts:
     problems = list(layout.problems)
     counts: Counter[int] = Counter()
     bounds: list[tuple[int, int]] = []
-    screens: list[pa.LargeBinaryArray] = []
+    media = _MediaCounter()
     for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
-                screens.append(_payloads(chunk.content, spans))
+                media.add(_payloads(chunk.content, spans))
     known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
     missing = sum(layout.claimed_counts.values()) - known
     if missing > 0:
@@ -92,7 +90,7 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         end_ns=max((last for _, last in bounds), default=0),
         num_messages=sum(counts.values()),
         topics=_topics(layout, counts),
-        media=_count_references(screens),
+        media=media.result(),
         condition=SALVAGED if problems else SOUND,
         damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
     )
@@ -115,7 +113,10 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.declared, with_screens[:1])
     opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
-    payloads = [_payloads(chunk.content, spans) for chunk in opened for spans in chunk.spans.values()]
+    media = _MediaCounter()
+    for chunk in opened:
+        for spans in chunk.spans.values():
+            media.add(_payloads(chunk.content, spans))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -123,7 +124,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         end_ns=end_ns,
         num_messages=sum(layout.claimed_counts.values()),
         topics=_topics(layout, Counter(layout.claimed_counts)),
-        media=dict.fromkeys(_count_references(payloads), NOT_COUNTED),
+        media=dict.fromkeys(media.result(), NOT_COUNTED),
         condition=UNCHECKED,
         damage=[],
     )
@@ -141,26 +142,42 @@ def _topics(layout: Layout, counts: Counter[int]) -> dict[str, TopicFacts]:
     return topics
 
 
-def _payloads(content: bytes | memoryview, spans: MessageSpans) -> pa.LargeBinaryArray:
-    return Payloads(np.frombuffer(content, np.uint8), spans.starts, spans.ends).to_arrow()
+def _payloads(content: bytes | memoryview, spans: MessageSpans) -> Payloads:
+    return Payloads(np.frombuffer(content, np.uint8), spans.starts, spans.ends)
 
 
-def _count_references(screens: list[pa.LargeBinaryArray]) -> dict[str, int]:
-    """Count media references by path."""
-    # Recordings reference one or a few files thousands of times: search for each distinct reference as a whole.
-    counts: Counter[str] = Counter()
-    rest = pa.concat_arrays(screens) if screens else pa.array([], pa.large_binary())
-    for _ in range(_MAX_DISTINCT_BY_SEARCH):
-        match = _URI.search(rest[0].as_py()) if len(rest) else None
-        if match is None:
-            break
-        found = pc.match_substring(rest, match.group(0))
-        counts[_reference_name(match.group(1))] += pc.sum(found).as_py()
-        rest = rest.filter(pc.invert(found))
-    for payload in rest.to_pylist():
-        if match := _URI.search(payload):
-            counts[_reference_name(match.group(1))] += 1
-    return dict(sorted(counts.items()))
+class _MediaCounter:
+    """Counts media references by path.
+
+    Recordings reference one or a few files thousands of times, at the same place of payloads that are alike: a reference that was found once is
+    looked for at its place first, in all payloads at once, and only what has none of the known ones there is searched.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._known: list[tuple[int, bytes, str]] = []  # place in the payload, the reference with its key, the name
+
+    def add(self, payloads: Payloads) -> None:
+        """Count the references of some screens."""
+        for place, text, name in self._known:
+            found = payloads.has_at(place, text)
+            self._counts[name] += int(np.count_nonzero(found))
+            payloads = payloads.take(~found)
+        while len(payloads):
+            match = _URI.search(payloads[0])
+            if match is None:
+                payloads = payloads.take(slice(1, None))
+                continue
+            name = _reference_name(match.group(1))
+            found = payloads.has_at(match.start(), match.group())
+            if name != EMBEDDED and len(self._known) < _MAX_PLACES:
+                self._known.append((match.start(), match.group(), name))
+            self._counts[name] += int(np.count_nonzero(found))
+            payloads = payloads.take(~found)
+
+    def result(self) -> dict[str, int]:
+        """Return the number of references by path, sorted."""
+        return {name: number for name, number in sorted(self._counts.items()) if number}
 
 
 def _reference_name(quoted: bytes) -> str:

@@ -52,8 +52,16 @@ class Payloads:
         """Bytes of all payloads together."""
         return int((self.ends - self.starts).sum())
 
-    def take(self, rows: Int64s | npt.NDArray[np.bool_]) -> Payloads:
-        """Choose payloads by index or by mask; no payload is copied."""
+    def has_at(self, place: int, text: bytes) -> npt.NDArray[np.bool_]:
+        """Mask bool (n,) of the payloads that hold `text` at `place`."""
+        starts = self.starts + place
+        found = starts + len(text) <= self.ends
+        stretches = np.ndarray((max(len(self.octets) - len(text) + 1, 0),), f"V{len(text)}", self.octets, strides=(1,))
+        found[found] = stretches[starts[found]] == np.void(text)
+        return found
+
+    def take(self, rows: Int64s | npt.NDArray[np.bool_] | slice) -> Payloads:
+        """Choose payloads by index, by mask or by slice; no payload is copied."""
         return Payloads(self.octets, self.starts[rows], self.ends[rows])
 
     def to_arrow(self) -> pa.LargeBinaryArray:

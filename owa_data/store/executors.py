@@ -19,6 +19,7 @@ import pyarrow as pa
 from owa_data.errors import OwaDataError
 from owa_data.params import RuntimeParams
 from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
+from owa_data.store.lean_arrow import spare_pandas
 from owa_data.store.lifetime import end_with_parent
 
 Task = TypeVar("Task")
@@ -151,6 +152,7 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     keep_freed_memory()
+    spare_pandas()
     pa.set_cpu_count(1)  # one process per CPU: more threads would wait for each other
 
 
