@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from owa_data.errors import MediaError, ParamsError
 from owa_data.raw.messages import Screen
 from owa_data.store.source import is_url
 from owa_data.transforms.media import MediaFinder
-from owa_data.transforms.video import open_video
+from owa_data.transforms.video import open_video, rgb_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,14 +126,16 @@ class ImageLoader:
 
     def _read_through_mediaref(self, location: str, times_ns: list[int]) -> list[Image]:
         from mediaref import MediaRef, batch_decode
-        from PIL import Image
 
         references = [MediaRef(uri=location, pts_ns=time_ns // _TICK_NS * _TICK_NS + 3 * _TICK_NS // 2) for time_ns in times_ns]
         try:
             frames = batch_decode(references, decoder=self.decoder)
         except (ValueError, ImportError) as error:
             raise MediaError(location, str(error)) from error
-        return [self._scaled(Image.fromarray(frame)) for frame in frames]
+        return [
+            self._scaled(rgb_image((frame.shape[1], frame.shape[0]), frame.data.cast("B"), frame.strides[0]))
+            for frame in map(np.ascontiguousarray, frames)
+        ]
 
     def _read_image(self, location: str) -> Image:
         from PIL import Image

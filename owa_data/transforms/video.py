@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
@@ -32,6 +34,7 @@ KEPT_IMAGE_BLOCKS = 128
 _NS_PER_S = 1_000_000_000
 # Decode on rather than seek where the next frame asked for is nearer than this.
 _SEEK_BEYOND_S = 2
+_MAX_REORDERED_FRAMES = 32  # H.264 and HEVC reorder 16 at most
 
 
 class VideoReader:
@@ -57,6 +60,7 @@ class VideoReader:
         self._tick = Fraction(self._stream.time_base)
         self._reformatter = VideoReformatter()
         self._frames: Iterator[av.VideoFrame] = iter(())
+        self._bounds: list[int] = []
         self._shown: av.VideoFrame | None = None
         self._next: av.VideoFrame | None = None
 
@@ -74,9 +78,12 @@ class VideoReader:
 
         images: list[Image | None] = [None] * len(times_ns)
         latest: tuple[int, Image] | None = None
-        for index in sorted(range(len(times_ns)), key=times_ns.__getitem__):
+        order = sorted(range(len(times_ns)), key=times_ns.__getitem__)
+        # Whole ticks at or before each time, and one more.
+        self._bounds = [int(Fraction(times_ns[index], _NS_PER_S) // self._tick) + 1 for index in order]
+        for index, bound in zip(order, self._bounds, strict=True):
             try:
-                frame = self._frame_at(times_ns[index])
+                frame = self._frame_at(bound, times_ns[index])
             except av.FFmpegError as error:
                 self._shown = None
                 raise MediaError(self.location, f"cannot be decoded at {times_ns[index]} ns ({error})") from error
@@ -97,9 +104,7 @@ class VideoReader:
         if self._file is not None:
             self._file.close()
 
-    def _frame_at(self, time_ns: int) -> av.VideoFrame:
-        # Whole ticks at or before time_ns, and one more.
-        bound = int(Fraction(time_ns, _NS_PER_S) // self._tick) + 1
+    def _frame_at(self, bound: int, time_ns: int) -> av.VideoFrame:
         shown = self._shown
         if shown is None or shown.pts > bound or (bound - shown.pts) * self._tick > _SEEK_BEYOND_S:
             shown = self._seek(bound, time_ns)
@@ -120,7 +125,7 @@ class VideoReader:
         while True:
             at_start = target <= start
             self._container.seek(max(target, start), stream=self._stream)
-            self._frames = self._container.decode(self._stream)
+            self._frames = self._decode()
             first = self._advance()
             if first is not None and first.pts <= bound:
                 self._next = self._advance()
@@ -129,6 +134,34 @@ class VideoReader:
                 self._shown = None
                 raise MediaError(self.location, f"has no frame at or before {time_ns} ns")
             target, step = target - step, step * 2
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Decode from where the container stands, in order of time; frames that cannot be asked for may be left out.
+
+        A frame is the one of no reference if another comes between it and the next bound. Packets stand in the order of decoding, in which
+        frames that others refer to come before those that are shown earlier, so that this is often known from the packets before. The decoder
+        then leaves such a frame out if none refers to it: about half of all where an encoder uses B-frames.
+        """
+        context = self._stream.codec_context
+        earlier: deque[int] = deque(maxlen=_MAX_REORDERED_FRAMES)
+        may_skip = False
+        highest = -1
+        context.skip_frame = "DEFAULT"
+        for packet in self._container.demux(self._stream):
+            pts = packet.pts
+            if pts is not None:
+                can_skip = pts < highest and self._is_passed(pts, earlier)
+                if can_skip != may_skip:
+                    may_skip = can_skip
+                    context.skip_frame = "NONREF" if may_skip else "DEFAULT"
+                earlier.append(pts)
+                highest = max(highest, pts)
+            yield from packet.decode()
+
+    def _is_passed(self, pts: int, earlier: Iterable[int]) -> bool:
+        """Whether one of the packets `earlier` is shown after `pts`, and not after the first bound that `pts` is within."""
+        position = bisect_left(self._bounds, pts)
+        return position < len(self._bounds) and any(pts < other <= self._bounds[position] for other in earlier)
 
     def _advance(self) -> av.VideoFrame | None:
         return next((frame for frame in self._frames if frame.pts is not None), None)
@@ -146,13 +179,20 @@ class VideoReader:
         return max((self._stream.start_time or 0) + (stated or 0), last.pts + max(last.duration or 0, 1)) + 1
 
     def _to_image(self, frame: av.VideoFrame, size_px: tuple[int, int] | None) -> Image:
-        from PIL import Image
-
         width, height = size_px or (frame.width, frame.height)
         # rgb24 is right at every width; four-byte formats are faster, but wrong in the last columns of widths such as 1026 (FFmpeg 8).
         packed = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
         plane = packed.planes[0]
-        return Image.frombytes("RGB", (width, height), memoryview(plane), "raw", "RGB", plane.line_size, 1)
+        return rgb_image((width, height), memoryview(plane), plane.line_size)
+
+
+def rgb_image(size_px: tuple[int, int], octets: memoryview, line_bytes: int) -> Image:
+    """Return an image of packed RGB bytes, copied once. `Image.frombytes` blackens it first, which takes as long as the copy."""
+    from PIL import Image
+
+    image = Image.new("RGB", size_px, None)
+    image.frombytes(octets, "raw", "RGB", line_bytes, 1)
+    return image
 
 
 def _to_ns(pts: int, tick: Fraction) -> int:
