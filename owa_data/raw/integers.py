@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import Payloads, stretches_of
 
 Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
@@ -29,7 +29,7 @@ Bools = npt.NDArray[np.bool_]
 WORD_BYTES = 8
 _OVERREAD_BYTES = 4 * WORD_BYTES  # behind a payload: a word at its end, and three to read an integer that is not there
 MAX_DIGITS = 19  # up to 8,999,999,999,999,999,999, so that it fits int64
-ROWS_PER_BLOCK = 1 << 14  # bounds the memory of what is computed on the way, so that it stays in cache
+ROWS_PER_BLOCK = 1 << 15  # bounds the memory of what is computed on the way, so that it stays in cache
 
 _TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
@@ -147,7 +147,7 @@ def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> t
         matches, values = match_shape(payloads.take(can_match), shape, names)
         can_match[can_match] = matches
         return can_match, values
-    stretches = _stretches(payloads.octets, width)
+    stretches = stretches_of(payloads.octets, width)
     parts = []
     for first in range(0, len(payloads), ROWS_PER_BLOCK):
         block = slice(first, first + ROWS_PER_BLOCK)
@@ -157,11 +157,6 @@ def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> t
     matches = np.concatenate([found for found, _ in parts])
     values = np.concatenate([block for _, block in parts], axis=1)
     return matches, values if matches.all() else values[:, matches]
-
-
-def _stretches(octets: Octets, width: int) -> npt.NDArray[np.void]:
-    """View every stretch of `width` bytes, wherever it begins, as one element; without a copy."""
-    return np.ndarray((len(octets) - width + 1,), f"V{width}", octets, strides=(1,))
 
 
 def _match_block(octets: Octets, width: int, num_bytes: Int64s, shape: Shape, columns: list[int]) -> tuple[Bools, Int64s]:
@@ -193,7 +188,7 @@ def _match_literal(octets: Octets, words: UInt64s, cursor: Int64s, literal: byte
     num_words, rest = divmod(len(literal), WORD_BYTES)
     if num_words:
         whole = num_words * WORD_BYTES
-        found = _stretches(octets, whole)[cursor].view("<u8").reshape(-1, num_words)
+        found = stretches_of(octets, whole)[cursor].view("<u8").reshape(-1, num_words)
         for number in range(num_words):
             matches &= found[:, number] == _word(literal[number * WORD_BYTES :][:WORD_BYTES])
         if rest:

@@ -16,6 +16,11 @@ Int64s = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
 
 
+def stretches_of(octets: Octets, width: int) -> npt.NDArray[np.void]:
+    """View every stretch of `width` bytes, wherever it begins, as one element, so that many are gathered by one index; without a copy."""
+    return np.ndarray((max(len(octets) - width + 1, 0),), f"V{width}", octets, strides=(1,))
+
+
 @dataclass(frozen=True, slots=True)
 class Payloads:
     """Payload i is `octets[starts[i]:ends[i]]`; `starts` and `ends` are int64 (n,) and need not ascend.
@@ -47,17 +52,11 @@ class Payloads:
         """Return one payload."""
         return self.octets[self.starts[index] : self.ends[index]].tobytes()
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all payloads together."""
-        return int((self.ends - self.starts).sum())
-
     def has_at(self, place: int, text: bytes) -> npt.NDArray[np.bool_]:
         """Mask bool (n,) of the payloads that hold `text` at `place`."""
         starts = self.starts + place
         found = starts + len(text) <= self.ends
-        stretches = np.ndarray((max(len(self.octets) - len(text) + 1, 0),), f"V{len(text)}", self.octets, strides=(1,))
-        found[found] = stretches[starts[found]] == np.void(text)
+        found[found] = stretches_of(self.octets, len(text))[starts[found]] == np.void(text)
         return found
 
     def take(self, rows: Int64s | npt.NDArray[np.bool_] | slice) -> Payloads:

@@ -1,0 +1,43 @@
+"""Payloads as spans: every choice is what a list of bytes would give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owa_data.raw.payloads import Payloads
+
+
+def test_literal() -> None:
+    payloads = Payloads.of([b"ab", b"c", b"", b"defg"])
+    assert len(payloads) == 4
+    assert payloads[3] == b"defg"
+    assert payloads.take(np.array([3, 0, 0, 2])).to_pylist() == [b"defg", b"ab", b"ab", b""]
+    assert payloads.take(np.array([True, False, False, True])).to_arrow().to_pylist() == [b"ab", b"defg"]
+    assert payloads.take(slice(1, None)).to_pylist() == [b"c", b"", b"defg"]
+    assert payloads.has_at(1, b"ef").tolist() == [False, False, False, True]
+    # Not even where the next payload goes on with it.
+    assert payloads.has_at(1, b"bc").tolist() == [False] * 4
+
+
+def test_a_slice_of_an_array_is_viewed_where_it_begins() -> None:
+    array = pa.array([b"one", b"two", b"three"], pa.large_binary())
+    assert Payloads.of(array.slice(1)).to_pylist() == [b"two", b"three"]
+    assert Payloads.of(array.slice(3)).to_arrow().to_pylist() == []
+
+
+@given(st.data())
+def test_any_choice_is_that_of_a_list(data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.binary(max_size=20), min_size=1, max_size=30))
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=40))
+    payloads = Payloads.of(rows).take(np.array(chosen, np.int64))
+    expected = [rows[index] for index in chosen]
+    assert payloads.to_pylist() == expected
+    arrow = payloads.to_arrow()
+    arrow.validate(full=True)
+    assert arrow.to_pylist() == expected
+    assert Payloads.of(arrow).to_pylist() == expected
+    place, text = data.draw(st.integers(0, 5)), data.draw(st.binary(min_size=1, max_size=3))
+    assert payloads.has_at(place, text).tolist() == [row[place : place + len(text)] == text for row in expected]

@@ -1,0 +1,91 @@
+"""Digests: what is unchanged is not read again, and what changed is never taken for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from owa_data.errors import ChangedError
+from owa_data.store import source as sources
+from owa_data.store.digest_memory import DigestMemory
+from owa_data.store.digests import FileStamp, ShardDigest, digest_like
+from owa_data.store.source import open_listed, read_stamped
+
+LONG_AGO_NS = 10**18
+
+
+def write(path: Path, content: bytes, mtime_ns: int = LONG_AGO_NS) -> FileStamp:
+    path.write_bytes(content)
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return FileStamp.of(path.stat())
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_digest_is_of_the_kind_that_is_listed() -> None:
+    digest = ShardDigest()
+    digest.update(b"ab")
+    digest.update(memoryview(b"c"))
+    assert digest.text() == "xxh3:" + xxhash.xxh3_128_hexdigest(b"abc")
+    assert digest_like(digest.text(), b"abc") == digest.text()
+    assert digest_like("0" * 64, b"abc") == sha256(b"abc")
+
+
+def test_a_file_is_recalled_while_its_stamp_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    write(path, b"one")
+    memory = DigestMemory(tmp_path / "cache", str(tmp_path))
+    assert memory.recall(path) is None
+    assert memory.sha256_of(path) == sha256(b"one")
+    memory.save()
+    again = DigestMemory(tmp_path / "cache", str(tmp_path))
+    assert again.recall(path) == sha256(b"one")
+    assert again.stamp_of(path, sha256(b"one")) == FileStamp.of(path.stat())
+    assert again.stamp_of(path, sha256(b"two")) is None
+    write(path, b"two", LONG_AGO_NS + 1)
+    assert again.recall(path) is None
+    assert again.sha256_of(path) == sha256(b"two")
+
+
+def test_a_file_written_just_now_is_not_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    path.write_bytes(b"one")
+    memory = DigestMemory(tmp_path / "cache", str(tmp_path))
+    memory.sha256_of(path)
+    memory.save()
+    assert DigestMemory(tmp_path / "cache", str(tmp_path)).recall(path) is None
+
+
+def test_a_listed_file_with_its_stamp_is_not_digested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mcap"
+    stamp = write(path, b"one")
+    digested = []
+    monkeypatch.setattr(sources, "digest_like", lambda listed, content: digested.append(bytes(content)) or sha256(content))
+    with open_listed(path, sha256(b"one"), stamp) as source:
+        assert bytes(source.read(0, 3)) == b"one"
+    assert digested == []
+    with open_listed(path, sha256(b"one")) as source:
+        assert bytes(source.read(0, 3)) == b"one"
+    assert digested == [b"one"]
+
+
+def test_a_changed_file_is_refused_whatever_its_stamp_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    stamp = write(path, b"one")
+    write(path, b"two", LONG_AGO_NS + 1)
+    with pytest.raises(ChangedError, match="content changed"), open_listed(path, sha256(b"one"), stamp):
+        pass
+
+
+def test_a_file_that_changes_while_it_is_read_has_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mcap"
+    write(path, b"one")
+    stamps = iter([FileStamp(3, 1, 1), FileStamp(3, 2, 1)])
+    monkeypatch.setattr(FileStamp, "of", classmethod(lambda cls, status: next(stamps)))
+    assert read_stamped(path) == (b"one", None)
