@@ -13,7 +13,7 @@ import yaml
 
 from owa_data.params_text import render_docs, render_params
 from owa_data.schema import SCHEMAS
-from owa_data.store.sources import SOURCES, source_files
+from owa_data.store.code_digest import SOURCES, source_files
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "owa_data"
@@ -81,7 +81,7 @@ def test_the_source_list_covers_what_the_conversion_imports(kind: str) -> None:
     harmless = {
         "errors.py", "params.py", "raw/episodes.py", "raw/index.py", "store/lifetime.py", "store/lean_arrow.py", "store/digest_memory.py", "store/incremental.py", "store/executors.py", "store/dask_cluster.py", "store/progress.py",
         "fsl/saved_tokenizer.py",
-        "store/shard_cache.py", "store/source.py", "store/shard_key.py", "store/sources.py", "store/dataset_folder.py", "store/metrics.py",
+        "store/shard_cache.py", "store/source.py", "store/shard_key.py", "store/code_digest.py", "store/dataset_folder.py", "store/metrics.py",
     }  # fmt: skip
     missing = {
         name

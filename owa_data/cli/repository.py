@@ -15,8 +15,8 @@ import yaml
 
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams, validate_params
+from owa_data.store.code_digest import source_digest
 from owa_data.store.shard_cache import ENVIRONMENT, ShardCache, default_cache_root
-from owa_data.store.sources import source_digest
 
 PARAMS_FILE = Path("params.yaml")
 CODE_FILE = Path("code.yaml")

@@ -16,10 +16,10 @@ from owa_data.fsl.families import image_span
 from owa_data.fsl.saved_tokenizer import CONFIG_NAME, FOLDER, tokenizer_config
 from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer
 from owa_data.params import TokenizerParams
+from owa_data.store.code_digest import source_digest
 from owa_data.store.digests import SHARD_PREFIX, digest_like
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import canonical_json
-from owa_data.store.sources import source_digest
 
 
 class Vocabulary(msgspec.Struct, frozen=True):

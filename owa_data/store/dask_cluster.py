@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import RuntimeParams
-from owa_data.store.sources import SOURCES, source_digest
+from owa_data.store.code_digest import SOURCES, source_digest
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -22,6 +22,7 @@ from filelock import FileLock
 from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
+from owa_data.store.code_digest import source_digest
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, no_files, shard_name, write_dataset
 from owa_data.store.digests import FileStamp
 from owa_data.store.executors import run_tasks
@@ -31,7 +32,6 @@ from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
 from owa_data.store.source import ByteSource, absolute_path, open_listed
-from owa_data.store.sources import source_digest
 
 logger = logging.getLogger(__name__)
 

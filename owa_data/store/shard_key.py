@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from owa_data.schema import SCHEMA_VERSION
-from owa_data.store.sources import source_digest
+from owa_data.store.code_digest import source_digest
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
