@@ -12,15 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from owa_data.binned.bins import BinFunction, Bins, assign_events
 from owa_data.binned.held import button_changes, held_at_bin_ends
 from owa_data.encoding.events import EventKind, Events, read_events, wheel_delta
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
+from owa_data.event.rows import message_column
 from owa_data.params import BinnedParams
 from owa_data.raw.messages import HORIZONTAL_WHEEL_FLAG, WHEEL_FLAG, mouse_columns
 from owa_data.schema import BINNED_SCHEMA
 from owa_data.store.ledger import Counts, topic_counts
+from owa_data.store.shards import batch_bounds
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -43,6 +46,11 @@ class _Lists:
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         return _Lists(offsets, self.values[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])])
+
+    def sums_of(self, numbers: Int64s) -> Int64s:
+        """Sum up, per row, the `numbers` of its values; int64 (rows,)."""
+        before = np.concatenate([[0], np.cumsum(numbers[self.values])])
+        return before[self.offsets[1:]] - before[self.offsets[:-1]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,6 @@ def convert_events(
     Raises:
         ParamsError: Bins of one's own that do not cover every event.
     """
-    rows = rows.combine_chunks()
     events = read_events(rows)
     bins = bin_function(events, params)
     bin_of = assign_events(events, bins, episode_path)
@@ -150,18 +157,19 @@ def _states(events: Events, bins: Bins, bin_of: Int64s, params: BinnedParams) ->
 
 
 def _iter_batches(rows: pa.Table, columns: _Columns, kept: Int64s, episode_path: str) -> Iterator[pa.RecordBatch]:
-    column = rows["mcap_message"]
-    payloads = column.chunk(0) if column.num_chunks else pa.array([], pa.binary())
-    for first in range(0, len(kept), ROWS_PER_BATCH):
-        chosen = kept[first : first + ROWS_PER_BATCH]
+    messages = message_column(rows)
+    num_bytes = pc.binary_length(messages).to_numpy(zero_copy_only=False)
+    row_bytes = np.maximum(*(lists.of_rows(kept).sums_of(num_bytes) for lists in (columns.state, columns.actions)))
+    for start, stop in batch_bounds(row_bytes, ROWS_PER_BATCH):
+        chosen = kept[start:stop]
         state, actions = columns.state.of_rows(chosen), columns.actions.of_rows(chosen)
         sums = columns.sums[chosen].astype(np.int32)
         arrays = [
             pa.repeat(pa.scalar(episode_path), len(chosen)),
             pa.array(chosen.astype(np.int32)),
             pa.array(columns.bins.starts_ns[chosen]),
-            _list_array(state.offsets, payloads.take(pa.array(state.values))),
-            _list_array(actions.offsets, payloads.take(pa.array(actions.values))),
+            _list_array(state.offsets, messages.take(pa.array(state.values)).cast(pa.binary())),
+            _list_array(actions.offsets, messages.take(pa.array(actions.values)).cast(pa.binary())),
             _numbers(columns.keys_down.of_rows(chosen)),
             _numbers(columns.buttons_down.of_rows(chosen)),
             pa.array(sums[:, 0]),

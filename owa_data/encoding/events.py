@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.errors import SchemaError
-from owa_data.event.rows import unwrap_payloads
+from owa_data.event.rows import message_column, unwrap_payloads
 from owa_data.raw import messages
 from owa_data.raw.payloads import Payloads
 
@@ -85,7 +85,6 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     Raises:
         SchemaError: A payload that is not what its message type promises; `event` writes none.
     """
-    rows = rows.combine_chunks()
     num_events = rows.num_rows
     times_ns = _column(rows, "timestamp_ns").to_numpy(zero_copy_only=False)
     topics, types = _column(rows, "topic"), _column(rows, "message_type")
@@ -94,7 +93,7 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     type_index = type_codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     pair = topic_codes.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(type_names), 1) + type_index
     pairs = [(topic, message_type) for topic in topic_names for message_type in type_names]
-    payloads = unwrap_payloads(pairs, pair, times_ns, _column(rows, "mcap_message"))
+    payloads = unwrap_payloads(pairs, pair, times_ns, message_column(rows))
     kind_of_code = np.array([_KIND_OF_TYPE.get(name, EventKind.OTHER) for name in type_names], np.uint8)
     kinds = kind_of_code[type_index]
     vk, pressed = np.zeros(num_events, np.int64), np.zeros(num_events, np.bool_)
@@ -110,5 +109,4 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:
-    column = rows[name]
-    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    return rows[name].combine_chunks()

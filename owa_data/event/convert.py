@@ -26,6 +26,7 @@ from owa_data.raw.layout import read_layout
 from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
+from owa_data.store.shards import batch_bounds
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
@@ -318,6 +319,11 @@ def _text(payloads: Payloads) -> pa.LargeStringArray:
     return payloads.to_arrow().cast(pa.large_string())
 
 
+def _lengths(texts: pa.LargeStringArray) -> Int64s:
+    """Bytes of each text, int64 (n,)."""
+    return np.diff(np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1])
+
+
 def _replace(texts: pa.LargeStringArray, where: Bools, new: pa.LargeStringArray) -> pa.LargeStringArray:
     """Put `new` in place of the elements at `where`."""
     source = np.arange(len(texts))
@@ -336,8 +342,8 @@ def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.Recor
     order = np.lexsort((np.concatenate([part.places for part in rows]), times_ns))
     topics = pa.array([topic for topic, _ in kinds])
     types = pa.array([message_type for _, message_type in kinds])
-    for start in range(0, len(order), ROWS_PER_BATCH):
-        chosen = order[start : start + ROWS_PER_BATCH]
+    for start, stop in batch_bounds(_lengths(payloads)[order], ROWS_PER_BATCH):
+        chosen = order[start:stop]
         wrapped = wrap_payloads(kinds, codes[chosen], times_ns[chosen], payloads.take(pa.array(chosen)))
         arrays = [
             pa.repeat(pa.scalar(episode_path), len(chosen)),

@@ -82,18 +82,22 @@ def _escape(payloads: pa.LargeStringArray) -> pa.LargeStringArray:
     return _array_of(pa.large_string(), offsets + np.searchsorted(doubled, offsets), escaped)
 
 
+def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
+    """Return the column `mcap_message` of event rows in one piece, which can be more than the 2 GiB of Arrow binary."""
+    chunks = [chunk.cast(pa.large_binary()) for chunk in rows["mcap_message"].chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_binary())
+
+
 def unwrap_payloads(
-    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], messages: pa.BinaryArray
+    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], messages: pa.LargeBinaryArray
 ) -> Payloads:
-    """Return the payloads of a `mcap_message` column: the inverse of `wrap_payloads`, with the same arguments."""
+    """Return the payloads of a `message_column`: the inverse of `wrap_payloads`, with the same arguments."""
     if not len(messages):
         return Payloads.of([])
     envelopes = [_envelope(*kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
-    offsets = np.frombuffer(messages.buffers()[1], np.int32)[messages.offset : messages.offset + len(messages) + 1].astype(
-        np.int64
-    )
+    offsets = np.frombuffer(messages.buffers()[1], np.int64)[messages.offset : messages.offset + len(messages) + 1]
     starts = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
     ends = offsets[1:] - tail_bytes[codes]
     return _unescape(Payloads(np.frombuffer(messages.buffers()[2], np.uint8), starts, ends).to_arrow())

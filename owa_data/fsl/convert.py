@@ -21,6 +21,7 @@ from owa_data.fsl.pack import Packing, pack_events
 from owa_data.params import FslParams
 from owa_data.schema import FSL_SCHEMA
 from owa_data.store.ledger import Counts
+from owa_data.store.shards import batch_bounds
 
 Int64s = npt.NDArray[np.int64]
 
@@ -121,10 +122,12 @@ def _of_topics(events: Events, topics: tuple[str, ...]) -> Int64s:
 def _iter_batches(
     episode: EncodedEpisode, packing: Packing, episode_path: str, params: FslParams, pad_token_id: int
 ) -> Iterator[pa.RecordBatch]:
-    num_rows = len(packing.row_offsets) - 1
-    rows_per_batch = max(1, IDS_PER_BATCH // params.max_sequence_length)
-    for first in range(0, num_rows, rows_per_batch):
-        offsets = packing.row_offsets[first : first + rows_per_batch + 1]
+    sources = episode.encoded.sources[packing.order]
+    payloads = episode.events.payloads
+    image_bytes = np.where(episode.events.kinds == EventKind.SCREEN, payloads.ends - payloads.starts, 0)[sources]
+    before = np.concatenate([[0], np.cumsum(image_bytes)])[packing.row_offsets]
+    for first, stop in batch_bounds(np.diff(before), max(1, IDS_PER_BATCH // params.max_sequence_length)):
+        offsets = packing.row_offsets[first : stop + 1]
         order = packing.order[offsets[0] : offsets[-1]]
         yield _make_batch(episode, order, offsets - offsets[0], episode_path, params, pad_token_id)
 

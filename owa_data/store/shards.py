@@ -7,10 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.schema import stored_schema
 from owa_data.store.digests import ShardDigest
+
+MAX_BATCH_BYTES = 1 << 29
+"""Offsets within a record batch are 32 bits, so that a column of one holds less than 2 GiB; JSON in JSON takes up to twice its length."""
 
 
 class _HashingFile:
@@ -47,6 +52,24 @@ def naming_file(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def batch_bounds(row_bytes: npt.NDArray[np.int64], max_rows: int) -> list[tuple[int, int]]:
+    """Cut rows into record batches: `[start, stop)` of each, at most `max_rows` rows and `MAX_BATCH_BYTES` bytes, but at least one row.
+
+    Args:
+        row_bytes: Bytes of each row's longest column, int64 (n,). They matter where images are embedded in the recording.
+        max_rows: Rows per batch.
+    """
+    ends = np.cumsum(row_bytes)
+    bounds = []
+    start = 0
+    while start < len(row_bytes):
+        limit = (int(ends[start - 1]) if start else 0) + MAX_BATCH_BYTES
+        stop = min(start + max_rows, max(int(np.searchsorted(ends, limit, side="right")), start + 1))
+        bounds.append((start, stop))
+        start = stop
+    return bounds
 
 
 def write_shard(path: Path, kind: str, batches: Iterable[pa.RecordBatch]) -> tuple[str, int, int]:
