@@ -100,8 +100,6 @@ def run_tasks(
 
 
 def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-    if len(tasks) > 1:
-        keep_freed_memory()
     failures: list[Exception] = []
     for index, task in enumerate(tasks):
         try:
