@@ -51,7 +51,10 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     events = make_event_dataset(corpus, 2, work / "events")
     shards = [path for path in sorted((events).rglob("*.arrow")) if path.stem != "no_episodes"]
     results["limits"] = in_own_process(measure_limits, recordings, shards, work)
-    results["limits"] |= {"episodes": len(recordings), **_cost_of_more(corpus, len(recordings), first, work)}
+    results["limits"] |= {
+        "episodes": len(recordings),
+        **_cost_of_more(corpus, len(recordings), 5 * max(hours) if full else 6, first, work),
+    }
     results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, whole=full)
     if full:
         results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
@@ -64,16 +67,17 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     return results
 
 
-def _cost_of_more(corpus: Path, num_episodes: int, tokenizer: TokenizerParams, work: Path) -> dict[str, Any]:
-    """Seconds of CPU that each stage takes for some more episodes, in one process: start-up and loading the tokenizer fall out of the difference."""
+def _cost_of_more(corpus: Path, num_few: int, num_many: int, tokenizer: TokenizerParams, work: Path) -> dict[str, Any]:
+    """Seconds of CPU that each stage takes for `num_few` episodes more, in one process: start-up and loading the tokenizer fall out of the difference."""
 
     def cost(count: int) -> list[Row]:
         runs = [in_own_process(measure_stages, corpus, count, 1, tokenizer, work) for _ in range(3)]
         return [min(rows, key=lambda row: row["cpu_s"]) for rows in zip(*runs, strict=True)]
 
-    few, many = cost(num_episodes), cost(3 * num_episodes)
+    few, many = cost(num_few), cost(num_many)
+    share = num_few / (num_many - num_few)
     return {
-        "stages_cpu_s": {a["stage"]: (b["cpu_s"] - a["cpu_s"]) / 2 for a, b in zip(few, many, strict=True)},
+        "stages_cpu_s": {a["stage"]: (b["cpu_s"] - a["cpu_s"]) * share for a, b in zip(few, many, strict=True)},
         "messages_of_topics": few[1]["messages_of_topics"],
         "events": few[1]["events"],
     }
