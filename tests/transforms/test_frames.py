@@ -5,19 +5,28 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
 import resource
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from owa_data.errors import MediaError, ParamsError
 from owa_data.sample.video import read_time_code, write_time_code, write_video
 from owa_data.transforms.images import ImageLoader, ImageReference
 from owa_data.transforms.media import MediaFinder
-from owa_data.transforms.video import MAX_OPEN_VIDEOS, VideoReader, close_videos, num_open_videos
+from owa_data.transforms.video import (
+    MAX_OPEN_VIDEOS,
+    VideoReader,
+    close_videos,
+    num_open_videos,
+    rgb_image,
+    shared_image,
+)
 from tests.conftest import shared_path
 
 NUM_FRAMES = 75
@@ -56,6 +65,8 @@ VIDEOS = {
     "one_keyframe": (variable_times(), SIZE_PX, {"keyframe_every": 100_000}),
     "odd_size": (constant_times(), (225, 81), {}),
     "even_but_not_by_eight": (constant_times(), (226, 82), {}),
+    "whole_blocks": (constant_times(), (224, 82), {}),
+    "whole_blocks_odd_height": (constant_times(), (224, 81), {}),
 }
 
 
@@ -118,6 +129,37 @@ def test_before_the_first_frame_and_after_the_end_is_an_error(video):
         reader.read([2 * int(pts_ns[-1]) + 5_000_000_000], None)
     assert codes_of(reader.read([int(pts_ns[3])], None)) == [round(pts_ns[3] / 1e6)]
     reader.close()
+
+
+@pytest.mark.parametrize("size_px", [(16, 8), (32, 38), (208, 80), (448, 448), (1040, 36)])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p"])
+def test_images_that_share_the_decoders_memory_have_the_pixels_of_copied_ones(pixel_format, size_px):
+    planes = np.random.default_rng(3).integers(0, 256, (size_px[1] * 3, size_px[0]), np.uint8)
+    frame = av.VideoFrame(*size_px, pixel_format)
+    for plane in frame.planes:
+        plane.update(np.resize(planes, plane.buffer_size).tobytes())
+    packed = VideoReformatter().reformat(frame, *size_px, "rgb24", interpolation="BICUBIC", threads=1).planes[0]
+    four = VideoReformatter().reformat(frame, *size_px, "rgb0", interpolation="BICUBIC", threads=1).planes[0]
+    copied = rgb_image(size_px, memoryview(packed), packed.line_size)
+    assert np.array_equal(np.asarray(shared_image(size_px, four)), np.asarray(copied))
+    assert np.array_equal(np.asarray(rgb_image(size_px, memoryview(four), four.line_size, "RGBX")), np.asarray(copied))
+
+
+def test_shared_images_outlive_the_video_and_do_not_change_each_other(tmp_path):
+    path = tmp_path / "a.mkv"
+    pts_ns = constant_times()
+    write_video(path, coded_frames(pts_ns, (208, 80)), pts_ns)
+    reader = VideoReader(str(path))
+    images = reader.read(pts_ns[[5, 5, 6]].tolist(), None)
+    reader.read(pts_ns.tolist(), None)
+    reader.close()
+    del reader
+    assert images[0].readonly, "else this test is about something else"
+    before = codes_of(images)
+    images[0].paste((1, 2, 3), (0, 0, 208, 80))
+    assert np.all(np.asarray(images[0]) == (1, 2, 3))
+    assert codes_of(images[1:]) == before[1:] == np.rint(pts_ns[[5, 6]] / 1e6).astype(int).tolist()
+    assert pickle.loads(pickle.dumps(images[2])).tobytes() == images[2].tobytes()
 
 
 def test_pixels_are_right_up_to_the_last_column(tmp_path):
