@@ -5,7 +5,7 @@ Input: an open recording and `EventParams`. Output: record batches of `EVENT_SCH
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -243,10 +243,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
         is_new[:] = True
-    texts = _text(sound.payloads.take(resampled.sources))
-    if is_new.any():
-        new = messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
-        texts = _replace(texts, is_new, new)
+    texts = _texts(sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new]))
     resampled = replace(resampled, altered={**resampled.altered, **altered})
     return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))
 
@@ -259,11 +256,13 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
         return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), (INVALID, valid))
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
-    texts = _text(sound.payloads.take(resampled.sources))
-    if resampled.is_added.any():
-        sources = resampled.sources[resampled.is_added]
-        new = messages.write_keyboard(vk[sources], pressed[sources], resampled.times_ns[resampled.is_added])
-        texts = _replace(texts, resampled.is_added, new)
+    added = resampled.sources[resampled.is_added]
+    texts = _texts(
+        sound,
+        resampled,
+        resampled.is_added,
+        lambda: messages.write_keyboard(vk[added], pressed[added], resampled.times_ns[resampled.is_added]),
+    )
     return _finish(resampled, texts, (INVALID, valid))
 
 
@@ -324,11 +323,17 @@ def _lengths(texts: pa.LargeStringArray) -> Int64s:
     return np.diff(np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1])
 
 
-def _replace(texts: pa.LargeStringArray, where: Bools, new: pa.LargeStringArray) -> pa.LargeStringArray:
-    """Put `new` in place of the elements at `where`."""
-    source = np.arange(len(texts))
-    source[where] = len(texts) + np.arange(len(new))
-    return pa.concat_arrays([texts, new]).take(pa.array(source))
+def _texts(
+    sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]
+) -> pa.LargeStringArray:
+    """Return the payloads of resampled rows: as recorded, but where `is_new` those that `write_new` gives, in order."""
+    recorded = _text(sound.payloads.take(resampled.sources[~is_new]))
+    if not is_new.any():
+        return recorded
+    place = np.empty(len(is_new), np.int64)
+    place[~is_new] = np.arange(len(recorded))
+    place[is_new] = np.arange(len(recorded), len(is_new))
+    return pa.concat_arrays([recorded, write_new()]).take(pa.array(place))
 
 
 def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.RecordBatch]:

@@ -72,12 +72,16 @@ def _array_of(dtype: pa.DataType, offsets: npt.NDArray[np.int64], values: bytes 
 
 def _escape(payloads: pa.LargeStringArray) -> pa.LargeStringArray:
     octets = _values(payloads)
-    if np.any(octets < _SPACE):
+    if octets.min(initial=_SPACE) < _SPACE:
         # Control characters, such as the newlines of pretty-printed JSON: rare, and JSON has many forms for them.
         return pa.array([_quote(payload)[1:-1] for payload in payloads.to_pylist()], pa.large_string())
     # All payloads at once: each quote and backslash becomes two bytes, nothing else changes.
-    doubled = np.flatnonzero((octets == _QUOTE) | (octets == _BACKSLASH))
-    escaped = memoryview(msgspec.json.encode(octets.tobytes().decode()))[1:-1]
+    text = str(octets.data, "utf-8")
+    is_doubled = octets == _QUOTE
+    if "\\" in text:
+        is_doubled |= octets == _BACKSLASH
+    doubled = np.flatnonzero(is_doubled)
+    escaped = memoryview(msgspec.json.encode(text))[1:-1]
     offsets = _offsets(payloads)
     return _array_of(pa.large_string(), offsets + np.searchsorted(doubled, offsets), escaped)
 

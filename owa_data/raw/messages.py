@@ -286,7 +286,10 @@ def write_raw_mouse(table: Int64s, times_ns: Int64s) -> pa.LargeStringArray:
     """
     parts: list[Any] = []
     for column, name in enumerate(RawMouse.__struct_fields__):
-        parts += [f'{"," if column else "{"}"{name}":', _decimal(table[:, column])]
+        values = table[:, column]
+        # Buttons are the same in all rows while the mouse only moves: one text for all.
+        is_constant = len(values) > 0 and bool((values == values[0]).all())
+        parts += [f'{"," if column else "{"}"{name}":', str(values[0]) if is_constant else _decimal(values)]
     parts += [',"device_handle":null,"timestamp":', _decimal(times_ns), "}"]
     return pc.binary_join_element_wise(*map(_large, parts), _large(""))
 

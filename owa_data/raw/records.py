@@ -157,24 +157,24 @@ def parse_chunk_index(content: Buffer) -> ChunkIndex:
     cursor = Cursor(content)
     cursor.take(16)  # message start and end time
     chunk_offset, chunk_bytes = cursor.unsigned(8), cursor.unsigned(8)
-    entries = Cursor(cursor.take(cursor.unsigned(4)))
-    index_offsets = {}
-    while entries.offset < len(entries.content):
-        channel_id = entries.unsigned(2)
-        index_offsets[channel_id] = entries.unsigned(8)
+    index_offsets = _by_channel(cursor)
     return ChunkIndex(chunk_offset, chunk_bytes, index_offsets, cursor.unsigned(8))
+
+
+def _by_channel(cursor: Cursor) -> dict[int, int]:
+    """Read a map from channel ids to numbers of 64 bits."""
+    entries = cursor.take(cursor.unsigned(4))
+    try:
+        return dict(struct.iter_unpack("<HQ", entries))
+    except struct.error as error:
+        raise MalformedRecordError(f"a map by channel has {len(entries)} bytes, not 10 per channel") from error
 
 
 def parse_statistics(content: Buffer) -> dict[int, int]:
     """Return the number of messages by channel id that a statistics record claims."""
     cursor = Cursor(content)
     cursor.take(8 + 2 + 4 + 4 + 4 + 4 + 8 + 8)
-    entries = Cursor(cursor.take(cursor.unsigned(4)))
-    counts = {}
-    while entries.offset < len(entries.content):
-        channel_id = entries.unsigned(2)
-        counts[channel_id] = entries.unsigned(8)
-    return counts
+    return _by_channel(cursor)
 
 
 def parse_statistics_bounds(content: Buffer) -> tuple[int, int]:

@@ -45,6 +45,11 @@ def test_a_payload_cannot_borrow_from_its_neighbours() -> None:
 def test_written_payloads_are_those_of_the_ecosystem() -> None:
     written = messages.write_raw_mouse(np.array([[1, -2, 0, 1024, 120]]), np.array([77])).to_pylist()
     assert written == [RawMouseEvent(last_x=1, last_y=-2, button_flags=1024, button_data=120, timestamp=77).model_dump_json()]
+    table = np.array([[1, -2, 0, 0, 0], [30, -2, 0, 0, 0], [-4, -2, 0, 0, 0]])
+    rows = messages.write_raw_mouse(table, np.array([5, 6, 7])).to_pylist()
+    moves = [RawMouseEvent(last_x=x, last_y=-2, button_flags=0, timestamp=time_ns) for x, time_ns in ((1, 5), (30, 6), (-4, 7))]
+    assert rows == [move.model_dump_json() for move in moves]
+    assert messages.write_raw_mouse(np.zeros((0, 5), np.int64), np.array([], np.int64)).to_pylist() == []
     keys = messages.write_keyboard(np.array([87]), np.array([True]), np.array([5])).to_pylist()
     assert keys == [KeyboardEvent(event_type="press", vk=87, timestamp=5).model_dump_json()]
 
