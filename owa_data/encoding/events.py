@@ -98,12 +98,13 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     kinds = kind_of_code[type_index]
     vk, pressed = np.zeros(num_events, np.int64), np.zeros(num_events, np.bool_)
     keys = np.flatnonzero(kinds == EventKind.KEYBOARD)
-    vk[keys], pressed[keys], sound_keys = messages.keyboard_columns(payloads.take(keys))
+    found_vk, found_pressed, sound_keys = messages.keyboard_columns(payloads.take(keys))
     raw_mouse = np.zeros((num_events, 5), np.int64)
     mice = np.flatnonzero(kinds == EventKind.RAW_MOUSE)
-    raw_mouse[mice], sound_mice = messages.raw_mouse_columns(payloads.take(mice))
+    found_mouse, sound_mice = messages.raw_mouse_columns(payloads.take(mice))
     if not (sound_keys.all() and sound_mice.all()):
         raise SchemaError("event rows hold keyboard or mouse payloads that do not parse; rebuild the event dataset")
+    vk[keys], pressed[keys], raw_mouse[mice] = found_vk, found_pressed, found_mouse
     intervals = _column(rows, "interval_index").to_numpy(zero_copy_only=False).astype(np.int64)
     return Events(times_ns, kinds, topics, intervals, vk, pressed, raw_mouse, payloads, start_ns)
 

@@ -90,8 +90,7 @@ def convert_recording(
             f"at byte {problems[0].offset}: {problems[0].cause}. It is read in place, which cannot salvage: copy it to a folder, or leave it "
             "out with raw.exclude",
         )
-    claimed = layout.claimed_bounds_ns if any(layout.claimed_counts.values()) else None
-    selected = activity.select_intervals(params.intervals, _activity_times(columns, params, claimed))
+    selected = activity.select_intervals(params.intervals, _activity_times(columns, params, layout.claimed_bounds_ns))
     rows: list[TopicRows] = []
     ledger: Counts = {"topics": {}}
     for name, topic in params.topics.items():
@@ -243,6 +242,9 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
         is_new[:] = True
+    fitting = np.clip(written[:, :2], -messages.MAX_MOTION - 1, messages.MAX_MOTION)
+    altered["motion_clamped"] = int(np.any(fitting != written[:, :2], axis=1).sum())
+    written[:, :2] = fitting
     texts = _texts(sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new]))
     resampled = replace(resampled, altered={**resampled.altered, **altered})
     return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))

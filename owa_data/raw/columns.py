@@ -28,14 +28,11 @@ from owa_data.raw.chunks import (
 )
 from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
 from owa_data.raw.payloads import Payloads
-from owa_data.raw.records import Channel, Chunk, MalformedRecordError
+from owa_data.raw.records import MAX_TIME_NS, Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
-
-MAX_TIME_NS = 1 << 62
-"""Later log times are broken clocks; below it, sums and differences of two times stay in int64."""
 
 
 @dataclass(frozen=True)

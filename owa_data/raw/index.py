@@ -106,9 +106,10 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
         NotMcapError: It is no MCAP file.
     """
     layout = read_layout(source)
-    if layout.problems or not layout.claimed_counts or not all(chunk.index_offsets for chunk in layout.chunks):
+    is_told = layout.claimed_bounds_ns is not None or not any(layout.claimed_counts.values())
+    if layout.problems or not layout.claimed_counts or not is_told or not all(chunk.index_offsets for chunk in layout.chunks):
         return read_facts(source)
-    start_ns, end_ns = layout.claimed_bounds_ns
+    start_ns, end_ns = layout.claimed_bounds_ns or (0, 0)
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.declared, with_screens[:1])

@@ -29,10 +29,12 @@ Bools = npt.NDArray[np.bool_]
 WORD_BYTES = 8
 _OVERREAD_BYTES = 4 * WORD_BYTES  # behind a payload: a word at its end, and three to read an integer that is not there
 MAX_DIGITS = 19  # up to 8,999,999,999,999,999,999, so that it fits int64
-ROWS_PER_BLOCK = 1 << 15  # bounds the memory of what is computed on the way, so that it stays in cache
+MAX_SHAPE_BYTES = 1 << 10  # longer payloads, such as embedded images, are for a parser
+BYTES_PER_BLOCK = 1 << 23  # bounds the memory of what is computed on the way, so that it stays in cache
 
 _TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
+_KEYS = re.compile(rb'"([^"]*)":')
 
 
 def _word(octets: bytes) -> np.uint64:
@@ -62,9 +64,10 @@ class Shape:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it is one object without objects or arrays inside, so that `keys` are that object's own."""
+        """Whether it is one object without objects or arrays inside and no key twice, so that `keys` are that object's own."""
         text = b"".join(self.literals)
-        return text.count(b"{") == 1 and b"[" not in text
+        keys = _KEYS.findall(text)
+        return text.count(b"{") == 1 and b"[" not in text and len(set(keys)) == len(keys)
 
     @property
     def max_bytes(self) -> int:
@@ -73,7 +76,7 @@ class Shape:
 
 
 def shape_of(payload: bytes) -> Shape | None:
-    """Return the shape of a payload: compact JSON in UTF-8, without escapes; None where it is anything else.
+    """Return the shape of a payload: compact JSON in UTF-8, without escapes, of at most `MAX_SHAPE_BYTES`; None where it is anything else.
 
     Example:
         >>> shape_of(b'{"vk":87}')
@@ -81,6 +84,8 @@ def shape_of(payload: bytes) -> Shape | None:
     """
     literals, keys = [], []
     literal_start = position = 0
+    if len(payload) > MAX_SHAPE_BYTES:
+        return None
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -96,7 +101,8 @@ def shape_of(payload: bytes) -> Shape | None:
             keys.append(key[1] if key else b"")
             literal_start = token.end()
         position = token.end()
-    return Shape((*literals, payload[literal_start:]), tuple(keys))
+    shape = Shape((*literals, payload[literal_start:]), tuple(keys))
+    return shape if shape.max_bytes <= MAX_SHAPE_BYTES else None
 
 
 def fixed_shape(payloads: Sequence[bytes]) -> Shape | None:
@@ -141,16 +147,17 @@ def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> t
     # Nothing is read past the buffer's end.
     can_match = (num_bytes <= shape.max_bytes) & (payloads.starts <= len(payloads.octets) - width)
     columns = [shape.keys.index(name) for name in names]
-    if not can_match.any():
-        return can_match, np.empty((len(names), 0), np.int64)
+    if not can_match.any() or max(map(len, shape.literals)) > width - _OVERREAD_BYTES:
+        return np.zeros(len(payloads), np.bool_), np.empty((len(names), 0), np.int64)
     if not can_match.all():
         matches, values = match_shape(payloads.take(can_match), shape, names)
         can_match[can_match] = matches
         return can_match, values
     stretches = stretches_of(payloads.octets, width)
     parts = []
-    for first in range(0, len(payloads), ROWS_PER_BLOCK):
-        block = slice(first, first + ROWS_PER_BLOCK)
+    rows_per_block = BYTES_PER_BLOCK // width
+    for first in range(0, len(payloads), rows_per_block):
+        block = slice(first, first + rows_per_block)
         # Copied side by side, so that each step finds them in cache.
         octets = stretches[payloads.starts[block]].view(np.uint8)
         parts.append(_match_block(octets, width, num_bytes[block], shape, columns))

@@ -52,7 +52,7 @@ class Layout:
 
     `channels` is by id. `problems` lists what is wrong with the file so far; chunks that are cut off are not in `chunks`.
     `claimed_counts` is the number of messages by channel id that the file's statistics claim, empty where it has none;
-    `claimed_bounds_ns` the first and last log time by them.
+    `claimed_bounds_ns` the first and last log time by them, None where they cannot be used.
     """
 
     header: Header
@@ -60,7 +60,7 @@ class Layout:
     chunks: list[Chunk] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     claimed_counts: dict[int, int] = field(default_factory=dict)
-    claimed_bounds_ns: tuple[int, int] = (0, 0)
+    claimed_bounds_ns: tuple[int, int] | None = None
 
     @property
     def channels(self) -> dict[int, Channel]:
@@ -84,9 +84,11 @@ def read_layout(source: ByteSource) -> Layout:
         is_whole = _ends_well(source)
     except MalformedRecordError as error:
         cause, is_whole = f"the summary cannot be used ({error}): the records were read one by one", False
-        layout.claimed_counts = {}
-    # A summary that does not say where the messages are can still say how many there should be.
-    layout = Layout(header, problems=list(problems), claimed_counts=layout.claimed_counts)
+        layout.claimed_counts, layout.claimed_bounds_ns = {}, None
+    # A summary that does not say where the messages are can still say how many there should be, and from when to when.
+    layout = Layout(
+        header, problems=list(problems), claimed_counts=layout.claimed_counts, claimed_bounds_ns=layout.claimed_bounds_ns
+    )
     _walk_file(source, layout, data_start)
     if layout.problems or not is_whole:
         layout.problems.insert(0, Problem(source.size_bytes, cause))
@@ -159,8 +161,7 @@ def _read_summary(source: ByteSource, layout: Layout, data_start: int) -> bool:
         elif opcode == records.CHUNK_INDEX:
             chunk_indexes.append(records.parse_chunk_index(content))
         elif opcode == records.STATISTICS:
-            layout.claimed_counts = records.parse_statistics(content)
-            layout.claimed_bounds_ns = records.parse_statistics_bounds(content)
+            layout.claimed_counts, layout.claimed_bounds_ns = records.parse_statistics(content)
     if not chunk_indexes and (not layout.claimed_counts or any(layout.claimed_counts.values())):
         return False  # messages outside chunks, or no way to tell: only a walk finds them
     if set(layout.claimed_counts) - set(layout.channels):

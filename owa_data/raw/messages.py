@@ -35,7 +35,8 @@ WINDOW = "desktop/WindowInfo"
 _OLD_SCREEN_TYPES = ("owa.env.gst.msg.ScreenEmitted", "owa.env.gst.msg.ScreenCaptured")
 _OLD_DESKTOP_PREFIX = "owa.env.desktop.msg."
 
-Int32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+MAX_MOTION = (1 << 31) - 1
+Int32 = Annotated[int, msgspec.Meta(ge=-MAX_MOTION - 1, le=MAX_MOTION)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 MAX_BUTTON_FLAGS = 0xFFF
 ButtonFlags = Annotated[int, msgspec.Meta(ge=0, le=MAX_BUTTON_FLAGS)]
@@ -151,14 +152,14 @@ def decode_payloads(payloads: Payloads, form: type[S]) -> tuple[list[S], Bools]:
     if not num_payloads:
         return [], np.zeros(0, np.bool_)
     decoder = msgspec.json.Decoder(form)
-    # One call for all. With exactly n newlines no payload holds one, so lines and payloads are the same thing.
-    joined = _join_lines(payloads)
-    if joined.count(b"\n") == num_payloads and _is_utf8(joined):
+    # One call for all. The parser does not insist on one value per line. But where each payload begins and ends as an object does, and none holds a
+    # newline, no value reaches over two of them, so that n values are one of each.
+    if _look_like_objects(payloads) and (joined := _join_lines(payloads)).count(b"\n") == num_payloads and _is_utf8(joined):
         try:
             rows = decoder.decode_lines(joined)
         except _UNDECODABLE:
             rows = []
-        if len(rows) == num_payloads:  # empty payloads are skipped as empty lines
+        if len(rows) == num_payloads:
             return rows, np.ones(num_payloads, np.bool_)
     valid = np.zeros(num_payloads, np.bool_)
     rows = []
@@ -171,6 +172,11 @@ def decode_payloads(payloads: Payloads, form: type[S]) -> tuple[list[S], Bools]:
         rows.append(row)
         valid[index] = True
     return rows, valid
+
+
+def _look_like_objects(payloads: Payloads) -> bool:
+    octets, starts, ends = payloads.octets, payloads.starts, payloads.ends
+    return bool(np.all(ends > starts) and np.all(octets[starts] == ord("{")) and np.all(octets[ends - 1] == ord("}")))
 
 
 def _join_lines(payloads: Payloads) -> bytes:

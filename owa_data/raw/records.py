@@ -17,6 +17,8 @@ RECORD_HEAD_BYTES = 9
 MESSAGE_HEAD_BYTES = 22  # channel u16, sequence u32, log time u64, publish time u64
 MESSAGE_INDEX_HEAD_BYTES = 6  # channel u16, entries' size u32
 FOOTER_BYTES = 20
+MAX_TIME_NS = 1 << 62
+"""Later log times are broken clocks; below it, sums and differences of two times stay in int64."""
 TAIL_BYTES = RECORD_HEAD_BYTES + FOOTER_BYTES + len(MAGIC)
 
 Buffer = bytes | memoryview
@@ -170,18 +172,17 @@ def _by_channel(cursor: Cursor) -> dict[int, int]:
         raise MalformedRecordError(f"a map by channel has {len(entries)} bytes, not 10 per channel") from error
 
 
-def parse_statistics(content: Buffer) -> dict[int, int]:
-    """Return the number of messages by channel id that a statistics record claims."""
-    cursor = Cursor(content)
-    cursor.take(8 + 2 + 4 + 4 + 4 + 4 + 8 + 8)
-    return _by_channel(cursor)
+def parse_statistics(content: Buffer) -> tuple[dict[int, int], tuple[int, int] | None]:
+    """Return what a statistics record claims: the number of messages by channel id, and the first and last log time.
 
-
-def parse_statistics_bounds(content: Buffer) -> tuple[int, int]:
-    """Return the first and last log time that a statistics record claims, nanoseconds; 0 and 0 without messages."""
+    The times are None where there is no message, or where one of them is of a broken clock.
+    """
     cursor = Cursor(content)
-    cursor.take(8 + 2 + 4 + 4 + 4 + 4)
-    return cursor.unsigned(8), cursor.unsigned(8)
+    num_messages = cursor.unsigned(8)
+    cursor.take(2 + 4 + 4 + 4 + 4)
+    first_ns, last_ns = cursor.unsigned(8), cursor.unsigned(8)
+    is_sound = num_messages > 0 and first_ns <= last_ns < MAX_TIME_NS
+    return _by_channel(cursor), (first_ns, last_ns) if is_sound else None
 
 
 def parse_chunk(record_offset: int, record_bytes: int, head: Buffer, index_offsets: dict[int, int]) -> Chunk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 import re
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 
 from owa_data.errors import ChangedError, EpisodeError, OwaDataError
 from owa_data.store.digests import VERSION_PREFIX, FileStamp, digest_like, shorten_digest
+
+logger = logging.getLogger(__name__)
 
 # A request costs more than some bytes: small reads are widened to this, and the last few are kept, since a chunk's parts lie together.
 _MIN_REQUEST_BYTES = 4096
@@ -194,13 +197,19 @@ def _naming(path: str | Path) -> Iterator[None]:
     """Name the file in whatever goes wrong while it is read."""
     try:
         yield
-    except OwaDataError:
+    except (OwaDataError, OSError):
         raise
     except MemoryError as error:
         raise EpisodeError(path, "not enough memory to convert it. Set runtime.num_workers lower, or leave it out") from error
-    except Exception as error:  # a fault of this program: the traceback alone would not say which file brings it out
-        error.add_note(f"while reading {path}")
-        raise
+    except (
+        Exception
+    ) as error:  # a fault of this program in one episode: it is told with its traceback, and the other episodes go on
+        logger.exception("%s", path)
+        raise EpisodeError(
+            path,
+            f"{type(error).__name__}: {error}. This is a fault of owa-data: please report it with the traceback above. The recording can be left "
+            "out with raw.exclude until then",
+        ) from error
 
 
 def _compare(path: str | Path, name: str, found: str, listed: str) -> None:

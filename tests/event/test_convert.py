@@ -13,11 +13,13 @@ from mcap_owa.highlevel import McapMessage, OWAMcapWriter
 from owa.msgs.desktop.mouse import MouseEvent, RawMouseEvent
 from owa.msgs.desktop.window import WindowInfo
 
+from owa_data.encoding.events import read_events
 from owa_data.errors import ParamsError
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, TopicParams
 from owa_data.store.source import MemorySource
 from tests.conftest import shared_path
+from tests.damage import write_mcap
 
 WHOLE = IntervalParams(select="whole_file")
 EVERYTHING = {
@@ -194,3 +196,28 @@ def test_whole_file_knows_all_topics(tmp_path: Path) -> None:
     table, _ = convert(write(tmp_path / "m.mcap", rows), EventParams(topics=topics, intervals=WHOLE))
     # The grid begins with the window message, which is not read: periods of 50 ms from 0.
     assert table["timestamp_ns"].to_pylist() == [30_000_000, 50_000_000, 100_000_000]
+
+
+@pytest.mark.parametrize(
+    ("topic", "message_type", "field", "values", "kept"),
+    [
+        ("mouse/raw", "desktop/RawMouseEvent", "last_x", [2**31 - 1, 2**31 - 1], 2**31 - 1),
+        ("mouse/raw", "desktop/RawMouseEvent", "last_x", [-(2**31), -(2**31), -5], -(2**31)),
+        ("mouse", "desktop/MouseEvent", "x", [-(2**31), 2**31 - 1], 2**31 - 1),
+    ],
+)
+def test_motion_beyond_32_bits_is_clamped_and_counted(topic, message_type, field, values, kept) -> None:
+    start_ns = 1_750_000_000_000_000_000
+    other = {"event_type": "move", "y": 0} if topic == "mouse" else {"last_y": 0}
+    messages = [
+        (topic, message_type, start_ns + number, json.dumps({field: value, **other}).encode())
+        for number, value in enumerate(values)
+    ]
+    params = EventParams(
+        topics={"m": TopicParams(topic=topic, as_raw=topic == "mouse", resample="sum_moves", rate_hz=20)}, intervals=WHOLE
+    )
+    batches, ledger = convert_recording(MemorySource("a", write_mcap(messages)), "a", params, is_sound=True)
+    table = pa.Table.from_batches(list(batches))
+    assert ledger["topics"][topic]["motion_clamped"] == 1
+    assert [event.last_x for _, event in decoded(table, "mouse/raw")] == [kept]
+    assert read_events(table).raw_mouse[:, 0].tolist() == [kept], "what event writes, fsl and binned can read"

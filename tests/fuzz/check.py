@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from owa_data.errors import NotMcapError
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, TopicParams
-from owa_data.raw.columns import MAX_TIME_NS, iter_chunks
+from owa_data.raw.columns import iter_chunks
 from owa_data.raw.index import SALVAGED, read_facts
 from owa_data.raw.layout import read_layout
+from owa_data.raw.records import MAX_TIME_NS
 from owa_data.store.source import MemorySource
 from tests.damage import MAGIC_BYTES, Broken, expected_messages, plain_records
 

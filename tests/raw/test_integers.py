@@ -158,7 +158,7 @@ def test_the_shape_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         return decode(payloads, form)
 
     monkeypatch.setattr(messages, "decode_payloads", counted)
-    monkeypatch.setattr(integers, "ROWS_PER_BLOCK", 100)
+    monkeypatch.setattr(integers, "BYTES_PER_BLOCK", 20_000)
     payloads = [USUAL.replace(b"-2", str(number).encode()) for number in range(-500, 500)]
     table, valid = messages.raw_mouse_columns(Payloads.of(payloads))
     assert valid.all()
@@ -170,3 +170,32 @@ def test_a_slice_of_an_array_is_read_from_its_own_start() -> None:
     payloads = pa.array([USUAL.replace(b"-2", str(number).encode()) for number in range(200)], pa.large_binary()).slice(50, 100)
     table, _ = messages.raw_mouse_columns(Payloads.of(payloads))
     assert table[:, 1].tolist() == list(range(50, 150))
+
+
+def test_long_payloads_are_for_a_parser() -> None:
+    long = b'{"event_type":"press","vk":65,"note":"%s"}' % (b"a" * 60_000)
+    short = [b'{"event_type":"press","vk":%d}' % number for number in range(100)]
+    assert shape_of(long) is None
+    assert shape_of(b"[" + b",".join([b"1"] * 400) + b"]") is None, "it could become 20 times as long"
+    vk, _, valid = messages.keyboard_columns(Payloads.of([long, *short]))
+    assert vk.tolist() == [65, *range(100)]
+    assert valid.all()
+
+
+def test_a_sample_at_the_end_of_the_buffer_whose_shape_is_longer_than_all_others() -> None:
+    # In time the last of the file comes first, as after a clock was set back.
+    sample = b'{"event_type":"press","vk":65,"note":"%s"}' % (b"a" * 300)
+    parts = [b'{"event_type":"press","vk":65}', *[b'{"event_type":"press","vk":65,"note":"%s"}' % (b"b" * 400)] * 40, sample]
+    ends = np.cumsum([len(part) for part in parts])
+    order = [len(parts) - 1, *range(len(parts) - 1)]
+    starts = ends - [len(part) for part in parts]
+    payloads = Payloads(np.frombuffer(b"".join(parts), np.uint8), starts[order], ends[order])
+    vk, _, valid = messages.keyboard_columns(payloads)
+    assert valid.all()
+    assert set(vk.tolist()) == {65}
+
+
+def test_a_key_that_stands_twice_is_read_as_the_parser_reads_it() -> None:
+    payloads = [b'{"event_type":"press","vk":%d,"vk":7}' % number for number in range(100)]
+    vk, _, _ = messages.keyboard_columns(Payloads.of(payloads))
+    assert set(vk.tolist()) == {7} == {messages.decode_payloads(Payloads.of(payloads), messages.Keyboard)[0][0].vk}

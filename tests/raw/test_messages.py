@@ -42,6 +42,26 @@ def test_a_payload_cannot_borrow_from_its_neighbours() -> None:
     assert valid.tolist() == [False, False]
 
 
+def test_values_that_lie_across_payloads_or_share_one_are_not_taken() -> None:
+    # Three values in three lines, of which only one is a payload.
+    broken = payloads(
+        b'{"event_type":"press",',
+        b'"vk":65}',
+        b'{"event_type":"press","vk":66}{"event_type":"press","vk":67}',
+        b'{"event_type":"press","vk":1}',
+    )
+    assert messages.decode_payloads(broken, messages.Keyboard)[1].tolist() == [False, False, False, True]
+    assert messages.is_json(payloads(b'{"a":', b"1}", b"{}{}")).tolist() == [False, False, False]
+    assert messages.is_json(payloads(b'{"a":"}', b'{"}', b"{}{}", b"[1]", b" {} ", b"")).tolist() == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
 def test_written_payloads_are_those_of_the_ecosystem() -> None:
     written = messages.write_raw_mouse(np.array([[1, -2, 0, 1024, 120]]), np.array([77])).to_pylist()
     assert written == [RawMouseEvent(last_x=1, last_y=-2, button_flags=1024, button_data=120, timestamp=77).model_dump_json()]

@@ -19,7 +19,7 @@ from owa_data.raw.layout import find_chunk
 from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import MemorySource
-from tests.damage import CHUNK, CHUNK_INDEX, FOOTER, HEADER, MESSAGE_INDEX, plain_records, write_mcap
+from tests.damage import CHUNK, CHUNK_INDEX, FOOTER, HEADER, MESSAGE_INDEX, SHAPES, plain_records, write_mcap
 
 HERE = RuntimeParams(num_workers=1, progress=False)
 WHOLE = IntervalParams(select="whole_file")
@@ -166,6 +166,34 @@ def test_log_times_of_broken_clocks_are_left_out_and_counted(time_ns):
         facts = facts_of(write_mcap(messages, chunk_size=900, **options))
         assert facts.num_messages == 19
         assert [(part.cause, part.lost_messages) for part in facts.damage] == [(cause, 1)]
+
+
+@pytest.mark.parametrize("select", ["whole_file", "inactivity"])
+@pytest.mark.parametrize("time_ns", [1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_a_broken_clock_does_not_stretch_the_recording(time_ns, select):
+    params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")}, intervals=IntervalParams(select=select))
+    sound = keys(20)
+    broken = [*sound, ("keyboard", "desktop/KeyboardEvent", time_ns, b'{"event_type":"press","vk":65}')]
+    expected = convert_recording(MemorySource("a", write_mcap(sound)), "a", params, is_sound=True)[1]
+    found = convert_recording(MemorySource("a", write_mcap(broken)), "a", params, is_sound=False)[1]
+    assert (found["rows"], found["active_ns"]) == (expected["rows"], expected["active_ns"])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_recording_is_as_long_in_every_container_shape(shape):
+    params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")}, intervals=IntervalParams(select="whole_file"))
+    start_ns = 1_750_000_000_000_000_000
+    # Another topic begins and ends the recording, which only its statistics know.
+    messages = [
+        ("window", "desktop/WindowInfo", start_ns, b"{}"),
+        *[(topic, kind, start_ns + 1000 + time_ns % 10**9, payload) for topic, kind, time_ns, payload in keys(20)],
+        ("window", "desktop/WindowInfo", start_ns + 5 * 10**9, b"{}"),
+    ]
+    content = write_mcap(messages, **SHAPES[shape])
+    ledger = convert_recording(MemorySource("a", content), "a", params, is_sound=False)[1]
+    if shape != "no_summary":
+        assert ledger["active_ns"] == 5 * 10**9 + 1
+    assert ledger["rows"] == 20
 
 
 @pytest.mark.parametrize("select", ["whole_file", "inactivity", "hotkey"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from owa_data.errors import ChangedError
+from owa_data.errors import ChangedError, EpisodeError
 from owa_data.store import source as sources
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import FileStamp, ShardDigest, digest_like
@@ -89,3 +89,14 @@ def test_a_file_that_changes_while_it_is_read_has_no_stamp(tmp_path: Path, monke
     stamps = iter([FileStamp(3, 1, 1), FileStamp(3, 2, 1)])
     monkeypatch.setattr(FileStamp, "of", classmethod(lambda cls, status: next(stamps)))
     assert read_stamped(path) == (b"one", None)
+
+
+def test_a_fault_of_this_program_is_an_error_of_its_episode_and_told_with_its_traceback(tmp_path, caplog):
+    path = tmp_path / "a.mcap"
+    path.write_bytes(b"one")
+    with (
+        pytest.raises(EpisodeError, match=r"a\.mcap: IndexError: out of range\. This is a fault of owa-data"),
+        open_listed(path, sha256(b"one")),
+    ):
+        raise IndexError("out of range")
+    assert "Traceback" in caplog.text
