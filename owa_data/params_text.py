@@ -3,7 +3,7 @@
     python -m owa_data.params_text          writes both
     python -m owa_data.params_text --check  exits 1 where they are not as they would be written
 
-Values that a user changed in `params.yaml` are kept; comments, order and missing knobs are brought in line.
+Values that a user changed in `params.yaml` are kept, sections of other tools too, at the end; comments, order and missing knobs are brought in line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from owa_data.params import SECTIONS, TopicParams
+from owa_data.params import SECTIONS, TopicParams, validate_params
 
 PARAMS_FILE = Path("params.yaml")
 DOCS_FILE = Path("docs/params.md")
@@ -29,13 +29,22 @@ _COMMENT_COLUMN = 44
 
 
 def render_params(values: dict[str, Any]) -> str:
-    """Return the text of `params.yaml` with these values, defaults where they are missing."""
+    """Return the text of `params.yaml` with these values, defaults where they are missing.
+
+    Raises:
+        ParamsError: A knob that is not known, or a value that cannot be used: nothing is left out silently.
+    """
     lines = [_HEAD]
+    for name in SECTIONS.keys() & values.keys():
+        validate_params(SECTIONS[name], values[name] or {}, name)
     for name, model in SECTIONS.items():
         lines.append(f"# {_first_line(model)}")
         lines.append(f"{name}:")
-        lines += _render_model(model, values.get(name, {}), 1)
+        lines += _render_model(model, values.get(name) or {}, 1)
         lines.append("")
+    others = {name: value for name, value in values.items() if name not in SECTIONS}
+    if others:
+        lines += ["# Not of this pipeline.", yaml.safe_dump(others, sort_keys=False, allow_unicode=True)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import shutil
 from pathlib import Path
 
+import datasets
 import msgspec
+import pyarrow as pa
 import pytest
 
+from owa_data import load_from_disk
 from owa_data.errors import ParamsError, SchemaError
 from owa_data.params import RawParams
 from owa_data.raw.discover import find_recordings
 from owa_data.raw.episodes import read_episodes
-from owa_data.store.dataset_folder import shard_name
+from owa_data.schema import EVENT_SCHEMA, SCHEMA_VERSION
+from owa_data.store.dataset_folder import EpisodeLineage, Lineage, read_any_lineage, shard_name, write_dataset
+from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
+from owa_data.store.shard_cache import ShardCache, ShardRecord
+from owa_data.store.shards import write_shard
 from tests.conftest import ROOT
 from tests.damage import write_mcap
 
@@ -33,6 +42,29 @@ FUNCTIONS = {
     "np.load",
 }
 SETTINGS = {"shell", "trust_remote_code", "allow_pickle", "weights_only"}
+
+
+def make_dataset(root, key, time_ns, names=("one",)):
+    """An event dataset of one row per episode, the first one's shard under `key`."""
+    cache = ShardCache(root / "cache")
+    episodes = []
+    for number, name in enumerate(sorted(names)):
+        episode_path = f"folder/{name}.mcap"
+        row = {
+            "episode_path": episode_path,
+            "topic": "k",
+            "timestamp_ns": time_ns,
+            "message_type": "t",
+            "mcap_message": b"x",
+            "interval_index": 0,
+        }
+        here = key if not number else f"{number:064x}"
+        shard = cache.temporary_path(here)
+        digest, num_rows, size_bytes = write_shard(shard, "event", [pa.RecordBatch.from_pylist([row], schema=EVENT_SCHEMA)])
+        cache.publish(ShardRecord(here, digest, size_bytes, num_rows, {}), shard)
+        episodes.append(EpisodeLineage(episode_path, "train", "", {}, here, "0" * 64, digest, size_bytes, num_rows, {}))
+    write_dataset(root / "data/event", Lineage("event", SCHEMA_VERSION["event"], "0", "0", {}, {}, episodes), cache)
+    return root / "data/event"
 
 
 def findings(source: str) -> list[str]:
@@ -98,3 +130,39 @@ def test_a_name_that_is_not_utf8_is_refused_with_its_remedy(tmp_path):
     with pytest.raises(ParamsError, match=r"is not UTF-8.*raw\.exclude"):
         find_recordings(params)
     assert len(find_recordings(params.model_copy(update={"exclude": ("?.mcap",)}))) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key": "../../../planted"}, {"key": "a" * 63 + "/"}, {"split": "../train"}, {"episode_path": "../a.mcap"}]
+)
+def test_a_dataset_does_not_decide_which_files_are_touched(tmp_path, wrong):
+    folder = make_dataset(tmp_path / "there", "ab" + "0" * 62, 1)
+    lineage = json.loads((folder / "owa.json").read_text())
+    lineage["episodes"][0] |= wrong
+    (folder / "owa.json").write_text(json.dumps(lineage))
+    for read in (read_any_lineage, lambda folder: open_remote(folder.as_uri()), load_from_disk):
+        with pytest.raises(SchemaError, match="cannot be trusted"):
+            read(folder)
+
+
+def test_what_was_fetched_is_held_to_its_digest_and_never_taken_for_what_was_built(tmp_path):
+    key = "ab" + "0" * 62
+    cache = ShardCache(tmp_path / "cache")
+    folders = [
+        fetch_dataset(open_remote(make_dataset(tmp_path / name, key, time_ns).as_uri()), cache)
+        for name, time_ns in (("a", 1), ("b", 2))
+    ]
+    assert [datasets.load_from_disk(str(folder))["train"]["timestamp_ns"][0] for folder in folders] == [1, 2]
+    assert cache.find(key) is None
+    # What was built here to the same bytes is not fetched again.
+    built = ShardCache(tmp_path / "there" / "cache")
+    remote = open_remote(make_dataset(tmp_path / "there", key, 3).as_uri())
+    shutil.rmtree(tmp_path / "there" / "data" / "event" / "train" / "folder")
+    assert datasets.load_from_disk(str(fetch_dataset(remote, built)))["train"]["timestamp_ns"][0] == 3
+
+
+def test_any_file_name_is_streamed_once(tmp_path):
+    names = ["plain", "run [1]", "what?", "whatx", "a#b", "50%20", "a*", "[!x]"]
+    folder = make_dataset(tmp_path, "ab" + "0" * 62, 1, names)
+    streamed = stream_dataset(open_remote(folder.as_uri()))["train"]
+    assert [row["episode_path"] for row in streamed] == [f"folder/{name}.mcap" for name in sorted(names)]

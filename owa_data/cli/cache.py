@@ -95,7 +95,16 @@ def _describe(shards: list[Any]) -> str:
 
 
 def _referenced_keys(options: argparse.Namespace) -> set[str]:
-    """Keys of all shards that the datasets of the workspace and of the chosen revisions were made of."""
+    """Keys of all shards that the datasets of the workspace and of the chosen revisions were made of.
+
+    Raises:
+        OwaDataError: git says nothing of revisions, so that it is not known what they need.
+    """
+    revisions_matter = any((options.all_branches, options.all_tags, options.all_commits, options.all_experiments))
+    if revisions_matter and not _git("rev-parse", "--git-dir"):
+        raise OwaDataError(
+            f"git knows no repository in {Path.cwd()} (`git status` says why), so nothing can be said of its revisions"
+        )
     keys: set[str] = set()
     for kind in SCHEMAS:
         path = Path("data") / kind / LINEAGE_FILE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def run_add(options: argparse.Namespace) -> int:
     conf = {
         "name": options.name,
         "source": "folder",
-        "location": str(options.folder),
+        "location": _location(options.folder),
         "sha256": hashlib.sha256(content).hexdigest(),
         "pad_token": options.pad_token or _pad_token(options.folder),
         "image": {"family": family, "image_size_px": image_size_px, "processor": processor},
@@ -69,6 +70,12 @@ def run_add(options: argparse.Namespace) -> int:
         f"wrote {target} ({family}). Use it: set fsl.tokenizer to {options.name}, or `dvc exp run -S fsl.tokenizer={options.name}`"
     )
     return 0
+
+
+def _location(folder: Path) -> str:
+    """The folder as other clones and experiments in other folders find it: relative within the repository, else absolute."""
+    path = Path(os.path.normpath(folder.absolute()))
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _family(named: str | None, added: list[str], folder: Path) -> tuple[str, list[int], dict[str, Any]]:

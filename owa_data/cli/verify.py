@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("folder", type=Path, help="dataset folder, such as data/fsl")
     parser.add_argument("--recordings", type=Path, help=f"default: {RECORDINGS_ENVIRONMENT}, else raw.dir of params.yaml")
     parser.add_argument(
-        "--metrics", type=Path, help="default: metrics/<kind>.json beside the folder's parent, if the dataset is data/<kind>"
+        "--metrics", type=Path, help="default: metrics/<kind>.json beside data/, if the dataset is data/<kind>; else none"
     )
     parser.add_argument("--inputs", type=Path, help="the event dataset it was made of; default: event beside it")
     parser.set_defaults(run=run)
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     findings = verify_dataset(
         folder,
         lineage,
-        metrics=_read_metrics(options.metrics or folder.absolute().parent.parent / "metrics" / f"{lineage.kind}.json"),
+        metrics=_read_metrics(options.metrics or _usual_metrics(folder, lineage.kind)),
         inputs=_read_inputs(options.inputs or folder.parent / "event", lineage.kind),
         recordings=options.recordings or _recordings_dir(),
     )
@@ -54,7 +54,16 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _read_metrics(path: Path) -> dict[str, Any] | None:
+def _usual_metrics(folder: Path, kind: str) -> Path | None:
+    """Where the pipeline writes the metrics of a dataset; None for one that was built elsewhere, whose metrics may be of another."""
+    place = folder.absolute()
+    is_usual = (place.parent.name, place.name) == ("data", kind)
+    return place.parent.parent / "metrics" / f"{kind}.json" if is_usual else None
+
+
+def _read_metrics(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
     try:
         content: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:

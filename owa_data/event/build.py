@@ -35,7 +35,7 @@ class EventConversion:
 
     @property
     def key_params(self) -> dict[str, Any]:
-        """See `store.incremental.Conversion`. The names of the topic table's rows do not shape the bytes, its order does not either."""
+        """See `store.incremental.Conversion`. The names of the topic table's rows are among them; its order is not."""
         return self.params.model_dump(mode="json")
 
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:

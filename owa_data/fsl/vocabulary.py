@@ -30,7 +30,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
         pad_token_id: Fills rows up.
         image_token_id: The id whose embeddings become image features.
         num_image_tokens: Ids of one image span.
-        num_tokens: Entries of the extended tokenizer.
+        num_tokens: The highest id of the extended tokenizer and 1.
         added: Tokens that the tokenizer lacked, with their ids.
         piece_ids: Ids of `encoder.pieces`, in their order.
     """
@@ -93,7 +93,7 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tup
         pad_token_id=extended.pad_token_id,
         image_token_id=extended.id_of(span.image_token),
         num_image_tokens=len(extended.ids_of([span.text])[0]),
-        num_tokens=extended.tokenizer.get_vocab_size(),
+        num_tokens=1 + max(extended.tokenizer.get_vocab(with_added_tokens=True).values()),  # some leave ids out
         added={token: extended.id_of(token) for token in extended.added},
         piece_ids=extended.ids_of_pieces(encoder.pieces),
     )

@@ -16,7 +16,7 @@ def read_metadata(path: str) -> dict[str, dict[str, Any]]:
     """Return the other columns by `episode_path`; empty where `path` is empty. Empty cells are left out.
 
     Raises:
-        ParamsError: The file is missing, has another ending, lacks the column, or names an episode twice.
+        ParamsError: The file is missing, not UTF-8, has another ending, lacks the column, or names an episode twice.
     """
     if not path:
         return {}
@@ -42,13 +42,20 @@ def read_metadata(path: str) -> dict[str, dict[str, Any]]:
 
 
 def _read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        return [(line, dict(row)) for line, row in enumerate(csv.DictReader(stream), start=2)]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            return [(line, dict(row)) for line, row in enumerate(csv.DictReader(stream), start=2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ParamsError("raw.metadata", f"{file} is no CSV in UTF-8 ({error}). Save it as CSV UTF-8") from error
 
 
 def _read_jsonl(file: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
-    for line, text in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ParamsError("raw.metadata", f"{file} is not UTF-8 ({error})") from error
+    for line, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:

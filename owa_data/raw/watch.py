@@ -1,6 +1,6 @@
 """The watch list: the recordings with size and digest, in a small file that git tracks and DVC watches.
 
-`owa-data scan` rewrites it in seconds: files whose size, mtime and inode are as remembered are not read again; videos never are. For URLs the
+`owa-data scan` rewrites it in seconds: files whose size, times and inode are as remembered are not read again; videos never are. For URLs the
 digest is the store's version id or ETag.
 
     {"dir": "/data/d2e"}
@@ -10,6 +10,7 @@ digest is the store's version id or ETag.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -47,7 +48,9 @@ def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tup
     Returns:
         Number of recordings, and of those that are new or changed against the former list.
     """
-    former = {row.episode_path: row for row in _read(path)[1]} if path.exists() else {}
+    former: dict[str, WatchedRecording] = {}
+    with suppress(FileNotFoundError, ParamsError):  # no list, or one that cannot be read: it is written anew
+        former = {row.episode_path: row for row in _read(path)[1]}
     found = find_recordings(params)
     rows = [WatchedRecording(part.episode_path, part.size_bytes, digest_of(part, memory)) for part in found]
     lines = [msgspec.json.encode(part) for part in (_Head(params.dir), *rows)]

@@ -9,8 +9,10 @@ The folder is put together beside its place and appears there by rename, whole o
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import write_shard
 
 LINEAGE_FILE = "owa.json"
+_KEY = re.compile("[0-9a-f]{64}")
 NO_EPISODES = "no_episodes.arrow"
 TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")  # beside the splits of fsl: what made the rows
 
@@ -70,11 +73,33 @@ def shard_name(episode_path: str) -> str:
     return f"{episode_path.removesuffix('.mcap')}.arrow"
 
 
+def check_lineage(lineage: Lineage, place: str) -> Lineage:
+    """Check what of a lineage decides where files are read and written, since it may come from elsewhere.
+
+    Raises:
+        SchemaError: A key, split or path that this pipeline does not write.
+    """
+    for episode in lineage.episodes:
+        shard_name(episode.episode_path)
+        if not _KEY.fullmatch(episode.key) or episode.split not in SPLITS:
+            raise SchemaError(
+                f"{place}: episode {episode.episode_path!r} has key {episode.key[:80]!r} and split {episode.split[:80]!r}, which this pipeline does "
+                "not write: whoever wrote it cannot be trusted"
+            )
+    return lineage
+
+
 def no_files(folder: Path) -> None:
     """Add nothing."""
 
 
-def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache, add_files: Callable[[Path], None] = no_files) -> None:
+def write_dataset(
+    folder: Path,
+    lineage: Lineage,
+    cache: ShardCache,
+    add_files: Callable[[Path], None] = no_files,
+    key_of: Callable[[EpisodeLineage], str] = attrgetter("key"),
+) -> None:
     """Put a dataset together from finished shards and move it to `folder`, replacing what is there.
 
     Args:
@@ -82,26 +107,34 @@ def write_dataset(folder: Path, lineage: Lineage, cache: ShardCache, add_files: 
         lineage: Content of `owa.json`.
         cache: Where the shards are.
         add_files: Puts further files into the folder that it is given, before that moves to its place.
+        key_of: The key under which the cache has an episode's shard.
     """
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     for split in SPLITS:
         episodes = [episode for episode in lineage.episodes if episode.split == split]
-        _write_split(building / split, split, lineage.kind, episodes, cache)
+        _write_split(building / split, split, lineage.kind, episodes, cache, key_of)
     (building / "dataset_dict.json").write_bytes(_json({"splits": list(SPLITS)}))
     (building / LINEAGE_FILE).write_bytes(_json(lineage))
     add_files(building)
     replace_folder(building, folder)
 
 
-def _write_split(folder: Path, split: str, kind: str, episodes: Sequence[EpisodeLineage], cache: ShardCache) -> None:
+def _write_split(
+    folder: Path,
+    split: str,
+    kind: str,
+    episodes: Sequence[EpisodeLineage],
+    cache: ShardCache,
+    key_of: Callable[[EpisodeLineage], str],
+) -> None:
     folder.mkdir()
     names = [shard_name(episode.episode_path) for episode in episodes]
     for parent in {name.rpartition("/")[0] for name in names}:
         (folder / parent).mkdir(parents=True, exist_ok=True)
     for episode, name in zip(episodes, names, strict=True):
-        cache.link(episode.key, f"{folder}/{name}")
+        cache.link(key_of(episode), f"{folder}/{name}")
     if not names:
         # `load_from_disk` fails on a split without files; a shard of no rows loads as an empty split.
         write_shard(folder / NO_EPISODES, kind, [])
@@ -147,7 +180,7 @@ def read_any_lineage(folder: Path | str, remedy: str = "dvc repro") -> Lineage:
     """
     path = Path(folder) / LINEAGE_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Lineage)
+        return check_lineage(msgspec.json.decode(path.read_bytes(), type=Lineage), str(path))
     except FileNotFoundError as error:
         raise SchemaError(f"{path} does not exist: build the dataset first, `{remedy}`, or fetch it with `dvc pull`") from error
     except msgspec.DecodeError as error:

@@ -1,4 +1,4 @@
-"""Digests of recordings, remembered by size, mtime and inode, so that an unchanged file is not read again."""
+"""Digests of recordings, remembered by size, times and inode, so that an unchanged file is not read again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DigestMemory:
         self._path = cache_root / "digests" / f"{name}.json"
         self._known: dict[str, _Remembered] = {}
         self._fresh: dict[str, _Remembered] = {}
-        with suppress(FileNotFoundError, msgspec.DecodeError):  # then nothing is remembered
+        with suppress(OSError, msgspec.DecodeError):  # then nothing is remembered
             self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
 
     def recall(self, path: Path) -> str | None:
@@ -74,4 +74,5 @@ class DigestMemory:
         descriptor, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(self._fresh))
+        Path(name).chmod(0o644)  # as other users of the cache need it
         Path(name).replace(self._path)

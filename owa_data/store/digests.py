@@ -15,26 +15,31 @@ import xxhash
 
 SHARD_PREFIX = "xxh3:"
 VERSION_PREFIX = "version:"  # a digest that names a store's version of a file, not its bytes
-# A file written within this time before it was hashed could change once more without a new mtime (coarse clocks).
+# A file written within this time before it was hashed could change once more without new times (coarse clocks).
 _SETTLED_NS = 2_000_000_000
 
 
 class FileStamp(msgspec.Struct, frozen=True, array_like=True):
-    """What a local file's status says of its content: while all three stay, so do the bytes."""
+    """What a local file's status says of its content.
+
+    While all four stay, so do the bytes, unless the disk itself changes them: the change time cannot be set back, as the modification time can
+    by `rsync -t` or `cp -p`.
+    """
 
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileStamp:
         """Take the stamp of a status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
     @property
     def is_settled(self) -> bool:
         """Whether the file was written long enough ago for its next change to show."""
-        return time.time_ns() - self.mtime_ns > _SETTLED_NS
+        return time.time_ns() - max(self.mtime_ns, self.ctime_ns) > _SETTLED_NS
 
 
 class ShardDigest:

@@ -6,6 +6,7 @@ nothing. Either gives what was built, since `owa.json` names the digest of every
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from owa_data.store.dataset_folder import (
     TOKENIZER_FILES,
     EpisodeLineage,
     Lineage,
+    check_lineage,
     shard_name,
     write_dataset,
 )
@@ -46,9 +48,10 @@ class RemoteDataset:
     lineage: Lineage
 
     def shard_urls(self, split: str) -> list[str]:
-        """URLs of a split's shards, one per episode, in the order of the rows; one shard of no rows where there is none."""
+        """URL patterns of a split's shards, each of one file, one per episode, in the order of the rows; one shard of no rows where there is none."""
         names = [shard_name(episode.episode_path) for episode in self.lineage.episodes if episode.split == split]
-        return [f"{self.url}/{split}/{name}" for name in names or [NO_EPISODES]]
+        # `datasets` takes them as patterns.
+        return [f"{self.url}/{split}/{glob.escape(name)}" for name in names or [NO_EPISODES]]
 
 
 def open_remote(url: str, *, repo: str = "", rev: str = "", **storage_options: Any) -> RemoteDataset:
@@ -71,7 +74,7 @@ def open_remote(url: str, *, repo: str = "", rev: str = "", **storage_options: A
     filesystem, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
     place = f"{url}/{LINEAGE_FILE}" + (f" (repo {repo or '.'}, rev {rev or 'current'})" if url.startswith("dvc://") else "")
     try:
-        lineage = msgspec.json.decode(filesystem.cat_file(f"{root}/{LINEAGE_FILE}"), type=Lineage)
+        lineage = check_lineage(msgspec.json.decode(filesystem.cat_file(f"{root}/{LINEAGE_FILE}"), type=Lineage), place)
     except FileNotFoundError as error:
         raise SchemaError(f"{place} does not exist. Is the revision right, and was it pushed (`dvc push`)?") from error
     except msgspec.DecodeError as error:
@@ -87,7 +90,8 @@ def open_remote(url: str, *, repo: str = "", rev: str = "", **storage_options: A
 def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Path:
     """Bring a dataset here and return its folder, which plain `datasets.load_from_disk` reads. Do not write to it.
 
-    Shards go to the shard cache by key, so that another revision brings only those that differ; every one is held to its digest.
+    Shards go to the shard cache by digest, so that another revision brings only those that differ; every one is held to its digest. Builds here
+    never take a fetched shard for one of their own, which is known by its key: what a key says is the word of whoever wrote it.
 
     Args:
         remote: From `open_remote`.
@@ -102,9 +106,21 @@ def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Pat
     if (folder / LINEAGE_FILE).is_file():
         return folder
     with lock_folder(folder), cache.in_use():
-        _fetch_shards(remote, [episode for episode in remote.lineage.episodes if cache.find(episode.key) is None], cache)
-        write_dataset(folder, remote.lineage, cache, partial(_fetch_tokenizer, remote))
+        key_of = partial(_key_here, cache)
+        missing = [episode for episode in remote.lineage.episodes if cache.find(key_of(episode)) is None]
+        _fetch_shards(remote, missing, cache)
+        write_dataset(folder, remote.lineage, cache, partial(_fetch_tokenizer, remote), key_of)
     return folder
+
+
+def _key_here(cache: ShardCache, episode: EpisodeLineage) -> str:
+    """The key under which the cache has a shard: its own where it was built here to the same bytes, else one for what was fetched."""
+    built = cache.find(episode.key)
+    return episode.key if built is not None and built.digest == episode.digest else _fetched_key(episode)
+
+
+def _fetched_key(episode: EpisodeLineage) -> str:
+    return hashlib.sha256(f"fetched {episode.digest}".encode()).hexdigest()
 
 
 def _fetch_tokenizer(remote: RemoteDataset, folder: Path) -> None:
@@ -125,7 +141,8 @@ def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: 
     filesystem, root = fsspec.core.url_to_fs(remote.url, **remote.storage_options)
     for episode in episodes:
         name = f"{episode.split}/{shard_name(episode.episode_path)}"
-        part = cache.temporary_path(episode.key)
+        key = _fetched_key(episode)
+        part = cache.temporary_path(key)
         try:
             # Copied as bytes: `get` of a local DVC repository may leave a link to its cache instead.
             with filesystem.open(f"{root}/{name}", "rb") as source, part.open("wb") as target:
@@ -137,7 +154,7 @@ def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: 
                     f"{remote.url}/{name}",
                     f"is not the shard that {LINEAGE_FILE} names: {shorten_digest(found)}, not {shorten_digest(episode.digest)}",
                 )
-            record = ShardRecord(episode.key, episode.digest, episode.size_bytes, episode.num_rows, episode.ledger)
+            record = ShardRecord(key, episode.digest, episode.size_bytes, episode.num_rows, episode.ledger)
             cache.publish(record, part)
         finally:
             part.unlink(missing_ok=True)

@@ -121,7 +121,7 @@ class ShardCache:
     def sweep(self) -> None:
         """Remove unfinished files of builds that were killed: those older than a day."""
         oldest = time.time() - _LEFTOVER_AGE_S
-        for path in self.root.glob("??/*.tmp"):
+        for path in self.root.glob("*/*.tmp"):
             with suppress(OSError):  # another build swept it
                 if path.stat().st_mtime < oldest:
                     path.unlink()

@@ -1,7 +1,7 @@
 """Read a dataset again and prove what it promises.
 
 Input: a dataset folder, and where they are at hand its metrics, its inputs and the recordings. Output: `Findings`: every fault with its place,
-and what could not be checked. Nothing is written. Cost: all bytes are read twice, one episode in memory at a time.
+and what could not be checked. Nothing is written. Cost: all bytes are read once, one episode in memory at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from owa_data.store.digests import VERSION_PREFIX, digest_like, shorten_digest
 from owa_data.store.ledger import add_counts
 from owa_data.store.shard_key import shard_key_of
 from owa_data.store.shards import read_shard
-from owa_data.store.source import is_url
+from owa_data.store.source import is_outside
 from owa_data.store.verify_rows import check_rows, iter_media_uris
 
 
@@ -284,5 +284,6 @@ def _compare_inputs(folder: Path, lineage: Lineage, inputs: Lineage) -> Iterator
 def _check_media(folder: Path, recordings: Path, uris: list[tuple[str, str]]) -> Iterator[Fault]:
     for episode_path, uri in uris:
         path = recordings / PurePosixPath(episode_path).parent / PurePosixPath(uri)
-        if not is_url(uri) and not path.is_file():
+        # What leads out of the folder is not looked for, as when images are loaded.
+        if not is_outside(uri) and not path.is_file():
             yield Fault(str(folder), f"rows of {episode_path} refer to {uri}, which does not exist in {path.parent}")

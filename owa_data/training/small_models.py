@@ -38,7 +38,7 @@ def create_small_model(
 
     Args:
         image: Image tokens of the dataset; its family decides the class, `plain` is taken as InternVL.
-        num_tokens: Entries of the extended tokenizer.
+        num_tokens: The highest id of the extended tokenizer and 1.
         pad_token_id: Id that fills rows up.
         max_sequence_length: Ids per row.
         size: Width and layers.

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from owa_data.errors import ParamsError, SchemaError
-from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
+from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage, check_lineage
 from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
 from owa_data.store.source import is_url
 from owa_data.transforms.binned import create_binned_dataset_transform
@@ -131,7 +131,7 @@ def _read_lineage(folder: str) -> Lineage:
     path = Path(folder, LINEAGE_FILE)
     content = path.read_bytes()
     try:
-        return msgspec.json.decode(content, type=Lineage)
+        return check_lineage(msgspec.json.decode(content, type=Lineage), str(path))
     except msgspec.DecodeError as error:
         raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset") from error
 

@@ -152,7 +152,10 @@ class ImageLoader:
         else:
             with open(location, "rb") as file:  # noqa: PTH123 a path or what fsspec calls one
                 content = file.read()
-        return self._scaled(Image.open(io.BytesIO(content)).convert("RGB"))
+        try:
+            return self._scaled(Image.open(io.BytesIO(content)).convert("RGB"))
+        except Exception as error:  # Pillow raises whatever its decoders run into, from SyntaxError to TypeError
+            raise MediaError(location[:80], f"is no image that Pillow can read ({type(error).__name__}: {error})") from error
 
     def _scaled(self, image: Image) -> Image:
         return image if self.size_px in (None, image.size) else image.resize(self.size_px)

@@ -165,3 +165,16 @@ def test_the_usual_dvc_cache_is_known_without_asking_dvc(tmp_path, monkeypatch):
     (tmp_path / "DVC_GLOBAL_CONFIG_DIR").mkdir()
     (tmp_path / "DVC_GLOBAL_CONFIG_DIR" / "config").write_text("[cache]\ndir=/mine\n")
     assert usual_dvc_cache() is None
+
+
+def test_revisions_that_git_does_not_tell_are_no_reason_to_drop_all(
+    cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["cache", "gc", "-a", "--min-age-hours", "0"])
+    assert end.value.code == 1
+    assert "git knows no repository" in capsys.readouterr().err
+    assert len(read_contents(cache).shards) == 2

@@ -121,3 +121,23 @@ def test_the_pipeline_runs_in_an_own_repository_from_a_wheel(tmp_path: Path, toy
     head = yaml.safe_load(card.split("---")[1])
     assert head["configs"][0]["data_files"][0] == {"split": "train", "path": "train/**/*.arrow"}
     assert "| train | 2 |" in card
+
+
+def test_params_of_other_tools_are_kept_and_unknown_knobs_refused(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.run("git", "init", "-q")
+    _owa_data(repo, "init")
+    params = tmp_path / "params.yaml"
+    fresh = params.read_text()
+    params.write_text(fresh.replace("max_sequence_length: 4096", "max_sequence_length: 512") + "train:\n  lr: 0.1\n")
+    _owa_data(repo, "init", "--update")
+    kept = yaml.safe_load(params.read_text())
+    assert kept["train"] == {"lr": 0.1}
+    assert kept["fsl"]["max_sequence_length"] == 512
+    text = params.read_text()
+    _owa_data(repo, "init", "--update")
+    assert params.read_text() == text
+    wrong = text.replace("fsl:\n", "fsl:\n  my_old_knob: 7\n")
+    params.write_text(wrong)
+    assert "fsl.my_old_knob" in _owa_data(repo, "init", "--update", check=False)
+    assert params.read_text() == wrong

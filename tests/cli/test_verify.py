@@ -215,3 +215,14 @@ def test_what_is_not_at_hand_is_said(copy: Path, capsys: pytest.CaptureFixture[s
     status, report = _verify(copy, capsys)
     assert status == 0, report
     assert [line.partition(":")[0] for line in report.splitlines() if line.startswith("not checked: ")] == ["not checked"] * 3
+
+
+def test_metrics_of_another_dataset_are_not_compared(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "tried").mkdir()
+    (copy / "data/event").rename(copy / "tried/event")
+    (copy / "metrics/event.json").write_text("{}")
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(copy / "tried/event"), "--recordings", str(copy / "recordings")])
+    report = capsys.readouterr().out
+    assert not end.value.code, report
+    assert "not checked: " in report

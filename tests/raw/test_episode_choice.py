@@ -81,3 +81,10 @@ def test_groups() -> None:
     assert group_of("apex/1.mcap", {}, "folder") == "apex"
     assert group_of("1.mcap", {}, "folder") == "."
     assert group_of("1.mcap", {"game": "apex"}, "game") == "apex"
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_metadata_that_is_not_utf8_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("episode_path,player\na.mcap,J\u00fcrgen\n".encode("cp1252"))
+    with pytest.raises(ParamsError, match=rf"raw\.metadata: .*{name} is no.* UTF-8"):
+        read_metadata(str(tmp_path / name))

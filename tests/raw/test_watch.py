@@ -57,3 +57,12 @@ def test_what_is_left_out_is_counted_by_reason(toy_recordings: Path, tmp_path: P
     params = RawParams(dir=str(folder), watch=str(folder), metadata="", on_damaged="skip")
     index = build_index(params, ShardCache(tmp_path / "cache"), RUNTIME)
     assert index_metrics(index)["skipped"] == {"damaged": 1, "not_mcap": 1}
+
+
+def test_a_list_that_cannot_be_read_is_written_anew(listed: RawParams, tmp_path: Path) -> None:
+    good = Path(listed.watch).read_bytes()
+    Path(listed.watch).write_bytes(b"<<<<<<< HEAD\n" + good)
+    with pytest.raises(ParamsError, match=r"is no list of recordings.*owa-data scan"):
+        build_index(listed, ShardCache(tmp_path / "cache"), RUNTIME)
+    write_watch_list(Path(listed.watch), listed, DigestMemory(tmp_path / "cache", listed.dir))
+    assert Path(listed.watch).read_bytes() == good

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 import xxhash
 
 from owa_data.errors import ChangedError, EpisodeError
+from owa_data.store import digests
 from owa_data.store import source as sources
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import FileStamp, ShardDigest, digest_like
@@ -37,7 +39,8 @@ def test_a_digest_is_of_the_kind_that_is_listed() -> None:
     assert digest_like("0" * 64, b"abc") == sha256(b"abc")
 
 
-def test_a_file_is_recalled_while_its_stamp_stays(tmp_path: Path) -> None:
+def test_a_file_is_recalled_while_its_stamp_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_SETTLED_NS", -1)
     path = tmp_path / "a.mcap"
     write(path, b"one")
     memory = DigestMemory(tmp_path / "cache", str(tmp_path))
@@ -86,7 +89,7 @@ def test_a_changed_file_is_refused_whatever_its_stamp_was(tmp_path: Path) -> Non
 def test_a_file_that_changes_while_it_is_read_has_no_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.mcap"
     write(path, b"one")
-    stamps = iter([FileStamp(3, 1, 1), FileStamp(3, 2, 1)])
+    stamps = iter([FileStamp(3, 1, 1, 1), FileStamp(3, 2, 2, 1)])
     monkeypatch.setattr(FileStamp, "of", classmethod(lambda cls, status: next(stamps)))
     assert read_stamped(path) == (b"one", None)
 
@@ -100,3 +103,33 @@ def test_a_fault_of_this_program_is_an_error_of_its_episode_and_told_with_its_tr
     ):
         raise IndexError("out of range")
     assert "Traceback" in caplog.text
+
+
+def test_a_change_under_the_same_size_and_modification_time_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    stamp = write(path, b"one")
+    time.sleep(0.02)  # a change time has the resolution of the system's clock
+    with path.open("r+b") as file:
+        file.write(b"two")
+    os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    changed = FileStamp.of(path.stat())
+    assert (changed.size_bytes, changed.mtime_ns, changed.inode) == (stamp.size_bytes, stamp.mtime_ns, stamp.inode)
+    assert changed != stamp
+    with pytest.raises(ChangedError, match="content changed"), open_listed(path, sha256(b"one"), stamp):
+        pass
+
+
+def test_digests_that_cannot_be_read_are_made_again_and_others_may_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_SETTLED_NS", -1)
+    path = tmp_path / "a.mcap"
+    write(path, b"one")
+    memory = DigestMemory(tmp_path / "cache", str(tmp_path))
+    memory.sha256_of(path)
+    memory.save()
+    (kept,) = (tmp_path / "cache/digests").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o644
+    kept.unlink()
+    kept.mkdir()  # stands for any file that cannot be read, since a superuser can read all
+    assert DigestMemory(tmp_path / "cache", str(tmp_path)).sha256_of(path) == sha256(b"one")

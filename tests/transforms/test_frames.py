@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import resource
+import warnings
 from pathlib import Path
 
 import av
@@ -280,3 +281,22 @@ def test_descriptors_and_memory_stay_bounded(tmp_path):
     assert peaks[1] - peaks[0] < 30_000  # kB
     close_videos()
     assert num_descriptors() <= before
+
+
+def test_broken_embedded_images_follow_the_policy_too(tmp_path):
+    rng = np.random.default_rng(5)
+    references = []
+    for image_format in ("png", "jpeg", "tiff", "gif", "bmp"):
+        content = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)).save(content, image_format)
+        for _ in range(60):
+            broken = bytearray(content.getvalue())
+            for place in rng.integers(0, min(len(broken), 120), 3):
+                broken[place] ^= int(rng.integers(1, 256))
+            references.append(reference(f"data:image/{image_format};base64," + base64.b64encode(broken).decode()))
+    grey = loader(tmp_path, on_error="placeholder", size_px=(8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about what is broken
+        images = grey.load(references)
+    assert all(image.size == (8, 8) for image in images)
+    assert grey.counts["placeholders"] > 0
