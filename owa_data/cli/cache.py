@@ -13,7 +13,7 @@ import yaml
 from owa_data.cli.repository import find_shard_cache
 from owa_data.errors import OwaDataError
 from owa_data.schema import SCHEMAS
-from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, read_contents
+from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, read_contents
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
 
 _GC = """Drop shards from the shard cache. Without a scope: those that nothing else links, neither a dataset folder nor the DVC cache. With a scope:
@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     gc.add_argument("-T", "--all-tags", action="store_true", help="and those of all tags")
     gc.add_argument("-A", "--all-commits", action="store_true", help="and those of all commits")
     gc.add_argument("-e", "--all-experiments", action="store_true", help="and those of all experiments")
+    gc.add_argument("--fetched", action="store_true", help="drop also datasets fetched from elsewhere (`dvc://`, `s3://`, ...)")
     gc.add_argument("--remembered", action="store_true", help="drop also what is remembered of recordings")
     gc.add_argument("--min-age-hours", type=float, default=24.0, help="keep what is younger (default: %(default)s)")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
@@ -65,6 +66,8 @@ def run_gc(options: argparse.Namespace) -> int:
     with cache.alone() as is_alone:
         if not is_alone and not options.dry_run:
             raise OwaDataError("a build is using the shard cache now: run this again when it has ended")
+        if options.fetched and not options.dry_run:
+            print(f"dropped {drop_fetched(cache)} datasets that were fetched from elsewhere")
         chosen = choose_droppable(
             read_contents(cache),
             min_age_s=options.min_age_hours * 3600,

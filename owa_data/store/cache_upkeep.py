@@ -6,12 +6,13 @@ nothing else links only serves to spare a conversion.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owa_data.store.shard_cache import ShardCache
+from owa_data.store.shard_cache import FETCHED_FOLDER, ShardCache
 
 _KEY_DIGITS = 64
 
@@ -117,6 +118,17 @@ def drop(cache: ShardCache, upkeep: Upkeep) -> None:
     _drop_results(cache, [*upkeep.shards, *upkeep.remembered])
     for part in upkeep.leftovers:
         part.path.unlink(missing_ok=True)
+
+
+def drop_fetched(cache: ShardCache) -> int:
+    """Remove the datasets that were fetched from elsewhere and return how many; call it within `cache.alone()`.
+
+    They hold their shards by hard links, so that what is chosen after this can be freed.
+    """
+    folder = cache.root / FETCHED_FOLDER
+    names = [path for path in folder.glob("*") if path.is_dir()]
+    shutil.rmtree(folder, ignore_errors=True)
+    return len(names)
 
 
 def _drop_results(cache: ShardCache, results: Sequence[CachedShard]) -> None:

@@ -30,12 +30,11 @@ from owa_data.store.dataset_folder import (
 )
 from owa_data.store.digests import digest_like, shorten_digest
 from owa_data.store.incremental import lock_folder
-from owa_data.store.shard_cache import ShardCache, ShardRecord, default_cache_root
+from owa_data.store.shard_cache import FETCHED_FOLDER, ShardCache, ShardRecord, default_cache_root
 
 if TYPE_CHECKING:
     import datasets
 
-FETCHED_FOLDER = "fetched"
 _COPY_BYTES = 1 << 22
 
 

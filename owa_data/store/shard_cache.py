@@ -23,6 +23,7 @@ import platformdirs
 
 ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
 FOLDER = "owa-shards"
+FETCHED_FOLDER = "fetched"  # datasets from elsewhere, see store/remote.py
 LOCK_FILE = ".lock"
 _LEFTOVER_AGE_S = 24 * 3600
 
