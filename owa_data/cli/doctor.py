@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.discover import find_recordings
 from owa_data.raw.examine import Examination, MediaExamination, examine
+from owa_data.store.source import is_url
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_HOUR = 3600 * _NS_PER_S
@@ -33,6 +36,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine and print."""
+    if not is_url(options.folder) and not Path(options.folder).is_dir():
+        raise ParamsError("folder", f"{options.folder!r} is no folder of recordings")
     found = find_recordings(RawParams(dir=options.folder, watch=options.folder, metadata=""))
     conditions: Counter[str] = Counter()
     num_fine = 0

@@ -18,12 +18,21 @@ import yaml
 from owa_data.cli.repository import CODE_FILE, PARAMS_FILE, code_of, read_params
 from owa_data.errors import OwaDataError
 from owa_data.params_text import render_params
+from owa_data.store.source import is_url
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PIPELINE_FILE = Path("dvc.yaml")
 METADATA_FILE = Path("data/metadata.csv")
 _METADATA_HEAD = "episode_path,instruction\n"
-_GITIGNORE = (".hydra_multirun/", "/data/.*.lock", "/data/.*.building/", "/data/.*.old/", "__pycache__/")
+_GITIGNORE = (
+    ".venv/",
+    "/data/show.png",
+    ".hydra_multirun/",
+    "/data/.*.lock",
+    "/data/.*.building/",
+    "/data/.*.old/",
+    "__pycache__/",
+)
 _CODE_HEAD = (
     "# The installed owa-data, by stage. `owa-data init --update` writes it anew after an upgrade; `dvc repro` then rebuilds.\n"
 )
@@ -72,10 +81,14 @@ def run(options: argparse.Namespace) -> int:
         _write(METADATA_FILE, _METADATA_HEAD)
     _add_lines(Path(".gitignore"), _GITIGNORE)
     _add_lines(Path(".dvcignore"), (TEMPLATES / "dvcignore").read_text().splitlines())
-    print(f"wrote {', '.join(map(str, files))}")
-    print(
-        f"Next: put recordings into {values['raw']['dir']} and track them (`dvc add {values['raw']['dir']}`), then `dvc repro fsl`"
+    print(f"wrote {', '.join(map(str, files))}; added lines to .gitignore and .dvcignore")
+    recordings = str(values["raw"]["dir"])
+    track = (
+        ""
+        if is_url(recordings) or Path(recordings).is_absolute()
+        else f", share them with others if you like (`dvc add {recordings}`)"
     )
+    print(f"Next: put recordings into {recordings}{track}, then `dvc repro fsl`")
     return 0
 
 

@@ -30,7 +30,10 @@ def read_params() -> dict[str, Any]:
     """
     if not PARAMS_FILE.is_file():
         raise ParamsError(str(PARAMS_FILE), f"not found in {Path.cwd()}. Run this from the root of the repository")
-    values = yaml.safe_load(PARAMS_FILE.read_text())
+    try:
+        values = yaml.safe_load(PARAMS_FILE.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
     return values if isinstance(values, dict) else {}
 
 

@@ -23,6 +23,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
+    params = read_params()
+    has_any = False
     print(f"\n{'dataset':<12} {'episodes':>9} {'train rows':>11} {'test rows':>10} {'MB':>9}")
     for kind in SCHEMAS:
         folder = Path("data") / kind
@@ -30,11 +32,12 @@ def run(options: argparse.Namespace) -> int:
             lineage = read_lineage(folder, kind)
         except SchemaError:
             continue
+        has_any = True
         rows = {split: sum(e.num_rows for e in lineage.episodes if e.split == split) for split in SPLITS}
         size = sum(episode.size_bytes for episode in lineage.episodes)
         print(f"{folder!s:<12} {len(lineage.episodes):>9} {rows['train']:>11,} {rows['test']:>10,} {size / 1e6:>9.1f}")
         _print_tokens(lineage)
-    for line in _next_steps():
+    for line in _next_steps(params, has_any=has_any):
         print(line)
     return 0
 
@@ -49,9 +52,8 @@ def _print_tokens(lineage: Lineage) -> None:
         )
 
 
-def _next_steps() -> list[str]:
-    params = read_params()
-    lines = []
+def _next_steps(params: dict[str, Any], *, has_any: bool) -> list[str]:
+    lines = [] if has_any else ["Nothing is built here yet: `dvc repro fsl` does it."]
     if params.get("raw", {}).get("dir") == SAMPLE_DIR:
         lines.append(
             "These are the embedded sample recordings. For yours, set raw.dir and raw.watch in params.yaml to their folder."

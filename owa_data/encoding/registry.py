@@ -59,6 +59,16 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 }
 
 
+def check_name(name: str, key: str = "fsl.encoder") -> None:
+    """Check that there is an encoder of a name, which the user calls `key`.
+
+    Raises:
+        ParamsError: There is none.
+    """
+    if name not in ENCODERS:
+        raise ParamsError(key, f"{name!r} is not known. Encoders: {', '.join(ENCODERS)}")
+
+
 def create_encoder(name: str, **options: bool) -> Encoder:
     """Return the encoder of a name.
 
@@ -69,8 +79,7 @@ def create_encoder(name: str, **options: bool) -> Encoder:
     Raises:
         ParamsError: No such encoding, or an option that it does not have.
     """
-    if name not in ENCODERS:
-        raise ParamsError("fsl.encoder", f"{name!r} is not known. Encoders: {', '.join(ENCODERS)}")
+    check_name(name)
     known = list(inspect.signature(ENCODERS[name]).parameters)
     wanted = [option for option, is_on in options.items() if is_on]
     for option in wanted:

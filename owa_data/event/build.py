@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from owa_data.errors import EpisodeError, ParamsError
 from owa_data.event.activity import parse_selection, uses_hotkey
-from owa_data.event.convert import KEYBOARD_TOPIC, check_kind, convert_recording
-from owa_data.params import EventParams
+from owa_data.event.convert import ABSOLUTE_TOPIC, KEYBOARD_TOPIC, RAW_TOPIC, check_kind, convert_recording
+from owa_data.params import EventParams, TopicParams
 from owa_data.raw.episodes import Episode
 from owa_data.raw.messages import current_type
 from owa_data.store.dataset_folder import Lineage
@@ -78,6 +78,16 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
     return [input_of(episode) for episode in episodes]
 
 
+def _remedy(name: str, row: TopicParams, present: Sequence[str]) -> str:
+    others = (
+        f"Name another one, or take the row {name} out of event.topics in params.yaml (with -S or by hand: ~event.topics.{name})"
+    )
+    if row.topic != RAW_TOPIC or ABSOLUTE_TOPIC not in present:
+        return others
+    old = f"{{topic: {ABSOLUTE_TOPIC}, resample: sum_moves, rate_hz: 20, activity: input, as_raw: true}}"
+    return f"These are recordings of OWAMcap 0.3 to 0.5: in params.yaml, put `mouse: {old}` in place of the row {name}. {others}"
+
+
 def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
     """Check params against what the recordings hold, before any work.
 
@@ -92,8 +102,7 @@ def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
         if row.topic not in present:
             raise ParamsError(
                 f"event.topics.{name}.topic",
-                f"no recording has the topic {row.topic!r}. Topics: {', '.join(present)}. Name another one, or take the row out "
-                f"(~event.topics.{name})",
+                f"no recording has the topic {row.topic!r}. Topics: {', '.join(present)}. {_remedy(name, row, present)}",
             )
         for message_type in {
             t for episode in episodes if row.topic in episode.topics for t in episode.topics[row.topic].message_types
@@ -137,6 +146,9 @@ def describe_event(metrics: Counts) -> str:
     ]
     for topic, counts in metrics["topics"].items():
         fates = [f"{number:,} {reason}" for reason, number in counts["dropped"].items()]
-        rate = f", {counts['achieved_hz']:.1f} Hz" + (f" of {counts['asked_hz']:g}" if counts["asked_hz"] else "")
+        asked, achieved = counts["asked_hz"], counts["achieved_hz"]
+        rate = f", {achieved:.1f} Hz" + (f" of {asked:g}" if asked else "")
+        if asked and achieved > asked * 1.01:
+            rate += " and what is never thinned out"  # clicks, wheel
         lines.append(f"  {topic}: {counts['read']:,} read, {counts['kept']:,} kept{rate}; dropped: {', '.join(fates) or 'none'}")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ Bools = npt.NDArray[np.bool_]
 ROWS_PER_BATCH = 4096
 INVALID = "invalid_payload"  # why a message was dropped: not JSON of its type
 RAW_TOPIC = "mouse/raw"
+ABSOLUTE_TOPIC = "mouse"
 KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
 
 

@@ -153,7 +153,7 @@ def _add_recording(
         return
     facts = msgspec.convert(record.ledger, RecordingFacts)
     if facts.damage and params.on_damaged != "salvage":
-        problem = _describe(facts.damage)
+        problem = _describe(facts.damage, facts.num_messages)
         if params.on_damaged == "error":
             raise DamagedError(
                 recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude"
@@ -184,10 +184,14 @@ def _add_recording(
     )
 
 
-def _describe(damage: Sequence[Damage]) -> str:
-    first = damage[0]
-    rest = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-    return f"at byte {first.offset}: {first.cause}, {first.lost_bytes} bytes lost{rest}"
+def _describe(damage: Sequence[Damage], num_messages: int) -> str:
+    """What is left of a recording, and its worst damage."""
+    worst = max(damage, key=lambda part: (part.lost_messages != 0, part.lost_bytes, part.lost_messages))
+    rest = f" (the worst of {len(damage)} damages)" if len(damage) > 1 else ""
+    lost = "an unknown number" if any(part.lost_messages < 0 for part in damage) else "none"
+    if known := sum(max(part.lost_messages, 0) for part in damage):
+        lost = f"{known:,}" + (" or more" if lost != "none" else "")
+    return f"{num_messages:,} messages kept, {lost} lost; at byte {worst.offset}: {worst.cause}{rest}"
 
 
 def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
@@ -209,7 +213,7 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
         logger.warning("left out %s: %s", path, problem)
     for episode in index.episodes:
         if episode.damage:
-            logger.warning("salvaged %s: %s", episode.episode_path, _describe(episode.damage))
+            logger.warning("salvaged %s: %s", episode.episode_path, _describe(episode.damage, episode.num_messages))
         for media in episode.media:
             if media.outside:
                 logger.warning(
@@ -219,10 +223,16 @@ def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) 
                 )
             elif not media.exists and not is_url(params.dir):
                 missing.append(f"{episode.episode_path} refers to {media.uri}, which does not exist")
+    if missing:
+        logger.warning(
+            "%d references to media that do not exist; events are converted all the same, loading the images fails. Bring the media beside their "
+            "recordings, leave these out (raw.exclude), or load with on_image_error='placeholder':",
+            len(missing),
+        )
     for line in missing[:_MAX_LINES_OF_A_KIND]:
-        logger.warning("%s", line)
+        logger.warning("  %s", line)
     if len(missing) > _MAX_LINES_OF_A_KIND:
-        logger.warning("... and %d more references to media that do not exist", len(missing) - _MAX_LINES_OF_A_KIND)
+        logger.warning("  ... and %d more", len(missing) - _MAX_LINES_OF_A_KIND)
     if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
         logger.info(
             "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked

@@ -33,11 +33,23 @@ class EpisodesFailedError(OwaDataError):
     """Some tasks failed; the others are done and their results kept. `errors` holds each failure."""
 
     def __init__(self, errors: Sequence[Exception], num_not_run: int) -> None:
-        lines = "\n".join(f"  {type(error).__name__}: {error}" for error in errors)
+        lines = "\n".join(_grouped(errors))
         rest = f"\n  {num_not_run} more were not tried" if num_not_run else ""
         super().__init__(f"{len(errors)} of the episodes failed:\n{lines}{rest}\nWhat was finished is kept: run again to go on.")
         self.errors = list(errors)
         self.num_not_run = num_not_run
+
+
+def _grouped(errors: Sequence[Exception]) -> Iterator[str]:
+    """A line for each error; one line for all that say the same of different files."""
+    alike: dict[tuple[type, str], list[Exception]] = {}
+    for error in errors:
+        alike.setdefault((type(error), getattr(error, "problem", str(error))), []).append(error)
+    for (kind, _), group in alike.items():
+        more = (
+            f"\n    (and {len(group) - 1} more say the same, such as {getattr(group[-1], 'path', '')})" if len(group) > 1 else ""
+        )
+        yield f"  {kind.__name__}: {group[0]}{more}"
 
 
 class WorkerDiedError(OwaDataError):

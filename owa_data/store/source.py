@@ -173,11 +173,17 @@ def open_listed(path: str | Path, digest: str, stamp: FileStamp | None = None) -
         stamp: The stamp under which a local file had this digest. While it has it still, it is not digested again.
 
     Raises:
-        ChangedError: It is another content.
-        OSError: The file is missing or unreadable.
+        ChangedError: It is another content, or gone.
+        OSError: The file is unreadable.
     """
     if not digest.startswith(VERSION_PREFIX):
-        content, found = read_stamped(Path(path))
+        try:
+            content, found = read_stamped(Path(path))
+        except FileNotFoundError as error:
+            raise ChangedError(
+                path,
+                "is gone since it was listed. Bring it back, or run `dvc repro` again (after `owa-data scan` where raw.watch is a list)",
+            ) from error
         with _naming(path):
             # The file is in memory now: what was compared is what is read.
             if stamp is None or found != stamp:

@@ -209,7 +209,7 @@ def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming
         A `DatasetDict` of splits, or a `Dataset` for one split; an `IterableDatasetDict` when streaming.
 
     Raises:
-        SchemaError: There is no `owa.json`: plain datasets are loaded by `datasets.load_from_disk`.
+        SchemaError: There is no dataset, a part of it is missing, or there is no `owa.json`: plain datasets are loaded by `datasets.load_from_disk`.
         ParamsError: `repo` or `rev` for what is no `dvc://` URL.
         ChangedError: What was fetched is not what `owa.json` names.
     """
@@ -223,7 +223,15 @@ def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming
         if streaming:
             return _note(stream_dataset(remote), remote.lineage)
         folder = str(fetch_dataset(remote))
-    loaded = load_plain(folder, **options)
+    if not Path(folder).exists():
+        raise SchemaError(f"{folder} does not exist. Build it (`dvc repro`), or fetch what someone else built (`dvc pull`)")
+    try:
+        loaded = load_plain(folder, **options)
+    except FileNotFoundError as error:
+        missing = f"{error.filename or error}"
+        raise SchemaError(
+            f"{folder} is not whole: {missing} is missing. `dvc checkout {folder}` or `dvc repro` brings it back"
+        ) from error
     lineage = None
     for candidate in (folder, posixpath.dirname(folder)):
         try:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from owa_data.encoding.registry import create_encoder
+from owa_data.encoding.registry import check_name, create_encoder
 from owa_data.transforms.images import ImageLoader
-from owa_data.transforms.options import ImageOptions, make_loader
+from owa_data.transforms.options import ImageOptions, check_options, make_loader
 from owa_data.transforms.rows import (
     Batch,
     as_mcap_messages,
@@ -78,9 +78,11 @@ def create_binned_dataset_transform(
         numeric columns.
 
     Raises:
+        TypeError: An unknown argument.
         ParamsError: An unknown encoding, decoder or policy.
     """
-    create_encoder(encoder_type)
+    check_options(create_binned_dataset_transform, options)
+    check_name(encoder_type, "encoder_type")
     return BinnedTransform(
         encoder_type, instruction, dict(instructions or {}), load_images, encode_actions, make_loader(**options)
     )

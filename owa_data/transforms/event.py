@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from owa_data.encoding.registry import create_encoder
+from owa_data.encoding.registry import check_name, create_encoder
 from owa_data.raw.messages import SCREEN
 from owa_data.transforms.images import ImageLoader
-from owa_data.transforms.options import ImageOptions, make_loader
+from owa_data.transforms.options import ImageOptions, check_options, make_loader
 from owa_data.transforms.rows import Batch, as_mcap_messages, as_screens, encode_messages, load_image_lists, parse_message
 
 
@@ -64,7 +64,9 @@ def create_event_dataset_transform(
         other columns.
 
     Raises:
+        TypeError: An unknown argument.
         ParamsError: An unknown encoding, decoder or policy.
     """
-    create_encoder(encoder_type)
+    check_options(create_event_dataset_transform, options)
+    check_name(encoder_type, "encoder_type")
     return EventTransform(encoder_type, load_images, encode_actions, make_loader(**options))

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from owa_data.transforms.images import ImageLoader
-from owa_data.transforms.options import ImageOptions, make_loader
+from owa_data.transforms.options import ImageOptions, check_options, make_loader
 from owa_data.transforms.rows import Batch, as_screens, load_image_lists
 
 ImageProcessor = Callable[..., Any]
@@ -94,6 +94,8 @@ def create_fsl_dataset_transform(
         list of Pillow images, or what the image processor returns (its `pixel_values` where it has them).
 
     Raises:
+        TypeError: An unknown argument.
         ParamsError: An unknown decoder or policy.
     """
+    check_options(create_fsl_dataset_transform, options)
     return FslTransform(load_images, image_processor, make_loader(**options))

@@ -173,4 +173,5 @@ class ImageLoader:
 
     def _explained(self, reference: ImageReference, screen: Screen, error: Exception) -> MediaError:
         media: Any = msgspec.json.encode(screen.media_ref)[:200].decode(errors="replace")
-        return MediaError(reference.episode_path, f"{reference.row}, reference {media}: {error}")
+        cause = error.problem if isinstance(error, MediaError) and error.path == reference.episode_path else error
+        return MediaError(reference.episode_path, f"{reference.row}, reference {media}: {cause}")

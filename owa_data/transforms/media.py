@@ -53,8 +53,11 @@ class MediaFinder:
             uri = uri.removeprefix("file://")
         if is_url(uri):
             return uri
+        if self.recordings and not is_url(self.recordings) and not Path(self.recordings).is_dir():
+            raise MediaError(episode_path, f"the argument recordings names {self.recordings!r}, which is no folder")
         places = self.places()
         tried = []
+        without_media = ""
         for _, root in places:
             if not root:
                 continue
@@ -62,7 +65,15 @@ class MediaFinder:
             if is_url(path) or Path(path).is_file():
                 return path
             tried.append(path)
+            if not without_media and Path(root, episode_path).is_file():
+                without_media = root
         named = "".join(f"\n  {name}: {root or 'not set'}" for name, root in places)
+        if without_media:
+            raise MediaError(
+                episode_path,
+                f"the reference {uri!r} cannot be followed: the recording is in {without_media}, its video or image is not. Bring it there, "
+                'leave the recording out (raw.exclude), or pass on_image_error="placeholder" (grey) or "skip"',
+            )
         missing = f"not found: {', '.join(tried)}" if tried else "no folder of recordings is known"
         raise MediaError(
             episode_path,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, Unpack
 
 from owa_data.transforms.images import Decoder, ImageLoader, OnImageError
 from owa_data.transforms.media import MediaFinder
@@ -23,6 +26,21 @@ class ImageOptions(TypedDict, total=False):
     decoder: Decoder
     on_image_error: OnImageError
     allow_outside: bool
+
+
+def check_options(function: Callable[..., Any], options: Mapping[str, object]) -> None:
+    """Check the keyword arguments that a transform's `**options` took, since whoever misspells one would get the default without a word.
+
+    Raises:
+        TypeError: One that neither `function` nor `ImageOptions` names.
+    """
+    named = [name for name, part in inspect.signature(function).parameters.items() if part.kind is not part.VAR_KEYWORD]
+    known = [*named, *ImageOptions.__annotations__]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            meant = f"did you mean {near[0]!r}? " if near else ""
+            raise TypeError(f"{function.__name__}: unknown argument {option!r}; {meant}Known: {', '.join(known)}")
 
 
 def make_loader(**options: Unpack[ImageOptions]) -> ImageLoader:

@@ -60,7 +60,7 @@ def test_what_is_not_there_is_said(built, tmp_path, capsys):
     assert show(built / "fsl", 9999, "-o", tmp_path / "x.png") == 1
     assert "9999 is not there" in capsys.readouterr().err
     assert show(shared_path("recordings/0.5.x-video-missing.mcap"), "-o", tmp_path / "x.png") == 1
-    assert "cannot be followed, not found" in capsys.readouterr().err
+    assert "its video or image is not. Bring it there" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
 
 

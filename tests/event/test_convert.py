@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from mcap_owa.highlevel import McapMessage, OWAMcapWriter
 from owa.msgs.desktop.mouse import MouseEvent, RawMouseEvent
 from owa.msgs.desktop.window import WindowInfo
 
 from owa_data.encoding.events import read_events
 from owa_data.errors import ParamsError
+from owa_data.event.build import check_params
 from owa_data.event.convert import convert_recording
-from owa_data.params import EventParams, IntervalParams, TopicParams
+from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, TopicParams
+from owa_data.raw.build import build_index
+from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import MemorySource
 from tests.conftest import shared_path
 from tests.damage import write_mcap
@@ -221,3 +226,16 @@ def test_motion_beyond_32_bits_is_clamped_and_counted(topic, message_type, field
     assert ledger["topics"][topic]["motion_clamped"] == 1
     assert [event.last_x for _, event in decoded(table, "mouse/raw")] == [kept]
     assert read_events(table).raw_mouse[:, 0].tolist() == [kept], "what event writes, fsl and binned can read"
+
+
+def test_old_recordings_are_told_how_to_take_their_mouse(tmp_path: Path) -> None:
+    (tmp_path / "a.mcap").write_bytes(write_mcap([("mouse", "desktop/MouseEvent", 1, b'{"event_type":"move","x":1,"y":2}')]))
+    raw = RawParams(dir=str(tmp_path), watch=str(tmp_path), metadata="")
+    episodes = build_index(raw, ShardCache(tmp_path / "cache"), RuntimeParams(num_workers=1, progress=False)).episodes
+    row = {"m": TopicParams(topic="mouse/raw")}
+    with pytest.raises(
+        ParamsError, match=r"event\.topics\.m\.topic: .*`mouse: \{topic: mouse, .*as_raw: true\}` in place of the row m\."
+    ) as told:
+        check_params(EventParams(topics=row), episodes)
+    advice = re.search(r"`mouse: ({.*?})`", str(told.value))[1]
+    check_params(EventParams(topics={"mouse": TopicParams(**yaml.safe_load(advice))}), episodes)

@@ -316,7 +316,8 @@ def test_salvage_is_told_and_the_counts_of_raw_and_event_agree(tmp_path, caplog)
     metrics = index_metrics(index)
     assert (metrics["episodes"], metrics["salvaged"], sum(metrics["skipped"].values())) == (3, 2, 1)
     assert "left out empty.mcap: the file is empty" in caplog.text
-    assert "salvaged broken.mcap: at byte" in caplog.text
+    assert "salvaged broken.mcap: 35 messages kept, 15 lost; at byte 586: chunk: CRC does not match" in caplog.text
+    assert "salvaged cut.mcap: 50 messages kept, none lost; at byte 1783" in caplog.text
     event_params = EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE)
     conversion = EventConversion(event_params)
     plan = plan_build(conversion, event_inputs(index.episodes, params.dir), cache)
@@ -326,13 +327,24 @@ def test_salvage_is_told_and_the_counts_of_raw_and_event_agree(tmp_path, caplog)
     assert read + metrics["lost_messages_known"] == 150
 
 
+def test_a_recording_of_which_nothing_is_left_is_told_so(tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    content = write_mcap(keys(50), chunk_size=1 << 20)
+    (tmp_path / "in" / "good.mcap").write_bytes(content)
+    (tmp_path / "in" / "cut.mcap").write_bytes(content[:400])
+    params = RawParams(dir=str(tmp_path / "in"), watch=str(tmp_path / "in"), metadata="")
+    build_index(params, ShardCache(tmp_path / "cache"), HERE)
+    assert "salvaged cut.mcap: 0 messages kept, an unknown number lost; at byte" in caplog.text
+    assert "breaks off within a record" in caplog.text
+
+
 def test_skip_leaves_damaged_ones_out_and_error_stops(tmp_path):
     params = damaged_folder(tmp_path / "in")
     cache = ShardCache(tmp_path / "cache")
     index = build_index(params.model_copy(update={"on_damaged": "skip"}), cache, HERE)
     assert [episode.episode_path for episode in index.episodes] == ["good.mcap"]
     assert sorted(index.skipped) == ["broken.mcap", "cut.mcap", "empty.mcap"]
-    with pytest.raises(DamagedError, match=r"broken\.mcap: at byte \d+.*raw\.on_damaged"):
+    with pytest.raises(DamagedError, match=r"broken\.mcap: 35 messages kept, 15 lost; at byte \d+.*raw\.on_damaged"):
         build_index(params.model_copy(update={"on_damaged": "error"}), cache, HERE)
 
 

@@ -9,7 +9,7 @@ import datasets
 import pytest
 from mcap_owa.highlevel import McapMessage
 
-from owa_data.errors import ChangedError, SchemaError
+from owa_data.errors import ChangedError, EpisodeError, SchemaError
 from owa_data.event.build import EventConversion, event_inputs
 from owa_data.params import EventParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
@@ -124,3 +124,12 @@ def test_a_dataset_of_another_kind_is_an_error(recordings: Path, tmp_path: Path)
         read_lineage(tmp_path / "event", "fsl")
     with pytest.raises(SchemaError, match="dvc repro event"):
         read_lineage(tmp_path / "none", "event")
+
+
+def test_errors_that_say_the_same_of_many_files_are_one_line_and_a_number() -> None:
+    errors = [EpisodeError(f"{name}.mcap", "an event is too long") for name in "abc"] + [EpisodeError("d.mcap", "is gone")]
+    told = str(EpisodesFailedError(errors, 2))
+    assert told.count("an event is too long") == 1
+    assert "(and 2 more say the same, such as c.mcap)" in told
+    assert "d.mcap: is gone" in told
+    assert told.startswith("4 of the episodes failed")

@@ -305,7 +305,7 @@ def test_a_recording_that_vanishes_is_an_error_for_that_episode(recordings, tmp_
     shutil.copytree(recordings, tmp_path / "in")
     conversion, plan, cache = index_and_plan(tmp_path)
     (tmp_path / "in" / "g0" / "0.mcap").unlink()
-    with pytest.raises(EpisodesFailedError, match=r"No such file.*0\.mcap"):
+    with pytest.raises(EpisodesFailedError, match=r"0\.mcap: is gone since it was listed.*owa-data scan"):
         build_dataset(conversion, plan, tmp_path / "event", cache, TWO, {})
     assert not (tmp_path / "event").exists()
     assert sum(cache.find(key) is not None for key in plan.keys) == NUM_EPISODES - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -157,8 +158,28 @@ def test_wrong_uses_are_refused(elsewhere, tmp_path):
         auto_set_transform(train, stage="raw")
     with pytest.raises(SchemaError, match="no binned dataset: it has no column bin_idx"):
         auto_set_transform(train, stage="binned")
-    with pytest.raises(ParamsError, match=r"fsl\.encoder: 'morse'"):
+    with pytest.raises(ParamsError, match=r"encoder_type: 'morse' is not known. Encoders: factorized"):
         create_event_dataset_transform("morse")
+    # A misspelt argument would otherwise leave the default without a word.
+    for create, option, meant in (
+        (create_fsl_dataset_transform, "load_image", "load_images"),
+        (create_fsl_dataset_transform, "image_size", "image_size_px"),
+        (create_event_dataset_transform, "encodertype", "encoder_type"),
+        (create_binned_dataset_transform, "instructon", "instruction"),
+    ):
+        with pytest.raises(TypeError, match=f"{create.__name__}: unknown argument '{option}'; did you mean '{meant}'"):
+            create(**{option: "x"})
+    with pytest.raises(TypeError, match="did you mean 'recordings'"):
+        auto_set_transform(train, stage="fsl", recordigns="x")
+    with pytest.raises(MediaError, match="argument recordings names '/nope', which is no folder"):
+        _ = auto_set_transform(train, stage="fsl", recordings="/nope")[0]
+    with pytest.raises(SchemaError, match=r"nothing does not exist\. Build it .*dvc pull"):
+        load_from_disk(tmp_path / "nothing")
+    shutil.copytree(elsewhere / "fsl", tmp_path / "fsl")
+    shard = next((tmp_path / "fsl/train").rglob("*.arrow"))
+    shard.unlink()
+    with pytest.raises(SchemaError, match=rf"is not whole: .*{shard.name}.*dvc checkout"):
+        load_from_disk(tmp_path / "fsl")
     datasets.Dataset.from_dict({"x": [1]}).save_to_disk(str(tmp_path / "plain"))
     with pytest.raises(SchemaError, match=r"holds no owa\.json"):
         load_from_disk(tmp_path / "plain")

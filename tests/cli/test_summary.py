@@ -1,0 +1,41 @@
+"""`owa-data summary` says what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from owa_data.cli.main import main
+from tests.conftest import ROOT
+
+
+def _summary(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["summary"])
+    told = capsys.readouterr()
+    return int(end.value.code or 0), told.out, told.err
+
+
+def test_where_nothing_is_built_the_next_step_is_to_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    status, out, _ = _summary(capsys)
+    assert status == 0
+    assert "Next: Nothing is built here yet: `dvc repro fsl`" in out
+
+
+@pytest.mark.parametrize("text", [None, "raw: {dir: a\n  b: ["])
+def test_without_readable_params_the_file_is_named_and_nothing_else_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "params.yaml").write_text(text)
+    status, out, err = _summary(capsys)
+    assert status == 1
+    assert out == ""
+    assert "params.yaml: " in err
+    assert "Traceback" not in err
