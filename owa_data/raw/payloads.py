@@ -15,6 +15,8 @@ import pyarrow as pa
 Int64s = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
 
+_COPIED_AT_ONCE = 1 << 13  # payloads
+
 
 def stretches_of(octets: Octets, width: int) -> npt.NDArray[np.void]:
     """View every stretch of `width` bytes, wherever it begins, as one element, so that many are gathered by one index; without a copy."""
@@ -65,17 +67,21 @@ class Payloads:
 
     def to_arrow(self) -> pa.LargeBinaryArray:
         """Copy the payloads into an Arrow large_binary array, in order; about 10 million payloads/s."""
+        blocks = [self.take(slice(first, first + _COPIED_AT_ONCE)) for first in range(0, len(self), _COPIED_AT_ONCE)]
+        return pa.concat_arrays([block._copy() for block in blocks]) if blocks else pa.array([], pa.large_binary())
+
+    def _copy(self) -> pa.LargeBinaryArray:
+        """Copy at least one payload. Arrow reserves half of what lies between the first one and the last, hence in blocks."""
         num_payloads = len(self)
-        if not num_payloads:
-            return pa.array([], pa.large_binary())
+        low, high = int(self.starts.min()), int(self.ends.max())
         # The offsets start0, end0, start1, end1, ... make an Arrow array over the buffer in which every second element is a payload and
         # the others are what lies between; `take` of the even ones copies just the payloads. What lies between is never looked at, so
         # that it does no harm where the offsets descend; only the last offset must not lie before the first.
         offsets = np.empty(2 * num_payloads + 1, np.int64)
-        offsets[0:-1:2] = self.starts
-        offsets[1::2] = self.ends
-        offsets[-1] = self.ends.max()
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.octets)]
+        offsets[0:-1:2] = self.starts - low
+        offsets[1::2] = self.ends - low
+        offsets[-1] = high - low
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.octets[low:high])]
         interleaved = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 2 * num_payloads, buffers)
         return interleaved.take(pa.array(np.arange(0, 2 * num_payloads, 2)))
 

@@ -41,3 +41,12 @@ def test_any_choice_is_that_of_a_list(data: st.DataObject) -> None:
     assert Payloads.of(arrow).to_pylist() == expected
     place, text = data.draw(st.integers(0, 5)), data.draw(st.binary(min_size=1, max_size=3))
     assert payloads.has_at(place, text).tolist() == [row[place : place + len(text)] == text for row in expected]
+
+
+def test_more_than_are_copied_at_once() -> None:
+    rows = [b"%d" % number for number in range(20_000)]
+    payloads = Payloads.of(rows).take(slice(None, None, -1))
+    arrow = payloads.to_arrow()
+    arrow.validate(full=True)
+    assert arrow.to_pylist() == rows[::-1]
+    assert Payloads.of([b"", b""]).to_arrow().to_pylist() == [b"", b""]
