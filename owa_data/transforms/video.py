@@ -170,7 +170,10 @@ class VideoReader:
         return position < len(self._bounds) and any(pts < other <= self._bounds[position] for other in earlier)
 
     def _advance(self) -> av.VideoFrame | None:
-        return next((frame for frame in self._frames if frame.pts is not None), None)
+        for frame in self._frames:
+            if frame.pts is not None:
+                return frame
+        return None
 
     def _end(self, last: av.VideoFrame) -> int:
         """Tick at which the video ends, as its header says, but not before its last frame does.
