@@ -169,7 +169,7 @@ class RuntimeParams(Params):
     """How the work is done. No stage lists these under `params:`, since the result does not depend on them."""
 
     executor: Literal["local", "dask"] = Field("local", description="local processes | a dask cluster")
-    num_workers: int = Field(0, ge=0, description="worker processes; 0 = one per CPU")
+    num_workers: int = Field(0, ge=0, description="worker processes; 0 = one per CPU, none for what takes under half a second")
     dask_scheduler: str = Field("", description="address such as tcp://host:8786; empty starts a local cluster")
     progress: bool = Field(True, description="show a progress bar")
 

@@ -7,6 +7,7 @@ in the shard cache under the digest of its bytes.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -88,9 +89,11 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
         known.append(_Read(digest, record) if record else None)
     missing = sorted((i for i, done in enumerate(known) if done is None), key=lambda i: -found[i].size_bytes)
     tasks = [_FactsTask(absolute_path(found[i].path), digests[i], cache.root.absolute()) for i in missing]
+    sizes = [found[i].size_bytes for i in missing]
+    num_bytes = math.inf if is_url(params.dir) else sum(sizes)
     with (
-        progress_bar("raw", [found[i].size_bytes for i in missing], shown=runtime.progress) as advance,
-        closing(run_tasks(_read_recording, tasks, runtime, preload=[__name__])) as results,
+        progress_bar("raw", sizes, shown=runtime.progress) as advance,
+        closing(run_tasks(_read_recording, tasks, runtime, preload=[__name__], num_bytes=num_bytes)) as results,
     ):
         for position, done in results:
             recording = found[missing[position]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MAX_FAILURES = 10
+WORTH_WORKERS_BYTES = 50_000_000
+"""Every stage reads about 100 MB/s per process, and starting workers takes half a second."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 
 
@@ -62,7 +65,12 @@ def num_local_workers(runtime: RuntimeParams) -> int:
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], runtime: RuntimeParams, *, preload: Sequence[str] = ()
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    runtime: RuntimeParams,
+    *,
+    preload: Sequence[str] = (),
+    num_bytes: float = math.inf,
 ) -> Generator[tuple[int, Result]]:
     """Run a function over tasks, the first ones first, and yield (index, result) as they finish.
 
@@ -73,12 +81,14 @@ def run_tasks(
         tasks: In the order in which they are begun; put the largest first.
         runtime: Which executor, how many workers.
         preload: Modules that local workers import once, together.
+        num_bytes: What all tasks read. So little that it takes less time than to start workers is done in this process, unless their number is set.
 
     Raises:
         EpisodesFailedError: Tasks raised `OwaDataError` or `OSError`. The others ran all the same, up to `MAX_FAILURES` failures.
         WorkerDiedError: A worker died.
     """
-    if runtime.executor == "local" and min(len(tasks), num_local_workers(runtime)) <= 1:
+    is_small = not runtime.num_workers and num_bytes < WORTH_WORKERS_BYTES
+    if runtime.executor == "local" and (is_small or min(len(tasks), num_local_workers(runtime)) <= 1):
         yield from _run_here(function, tasks)
         return
     if runtime.executor == "dask":

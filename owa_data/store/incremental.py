@@ -7,6 +7,7 @@ function of recordings, params and code; not of what was reused, the number of w
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
-from owa_data.store.source import ByteSource, absolute_path, open_listed
+from owa_data.store.source import ByteSource, absolute_path, is_url, open_listed
 
 logger = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ def build_dataset(
         tasks = [_task(conversion, plan.episodes[index], plan.keys[index], cache) for index in missing]
         with (
             progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
-            closing(run_tasks(_make_shard, tasks, runtime, preload=preload)) as results,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=preload, num_bytes=_bytes_of(tasks))) as results,
         ):
             for position, record in results:
                 if runtime.executor == "dask":
@@ -216,6 +217,11 @@ def build_dataset(
 def _task(conversion: Conversion, episode: EpisodeInput, key: str, cache: ShardCache) -> _ShardTask:
     here = replace(episode, input_path=absolute_path(episode.input_path))
     return _ShardTask(conversion, here, key, cache.root.absolute())
+
+
+def _bytes_of(tasks: Sequence[_ShardTask]) -> float:
+    """What tasks read; unlimited where one reads a URL, since it waits more than it reads."""
+    return sum(math.inf if is_url(task.episode.input_path) else task.episode.input_bytes for task in tasks)
 
 
 def _check_shared(cache: ShardCache, record: ShardRecord) -> None:
