@@ -35,8 +35,8 @@ def render_params(values: dict[str, Any]) -> str:
         ParamsError: A knob that is not known, or a value that cannot be used: nothing is left out silently.
     """
     lines = [_HEAD]
-    for name in SECTIONS.keys() & values.keys():
-        validate_params(SECTIONS[name], values[name] or {}, name)
+    for name, model in SECTIONS.items():
+        validate_params(model, values.get(name) or {}, name)
     for name, model in SECTIONS.items():
         lines.append(f"# {_first_line(model)}")
         lines.append(f"{name}:")

@@ -19,7 +19,7 @@ from owa_data.params import RawParams
 from owa_data.raw.discover import find_recordings
 from owa_data.raw.episodes import read_episodes
 from owa_data.schema import EVENT_SCHEMA, SCHEMA_VERSION
-from owa_data.store.cache_upkeep import drop_fetched, read_contents
+from owa_data.store.cache_upkeep import drop_fetched, find_fetched, read_contents
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, read_any_lineage, shard_name, write_dataset
 from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
 from owa_data.store.shard_cache import ShardCache, ShardRecord
@@ -156,8 +156,10 @@ def test_what_was_fetched_is_held_to_its_digest_and_never_taken_for_what_was_bui
     assert [datasets.load_from_disk(str(folder))["train"]["timestamp_ns"][0] for folder in folders] == [1, 2]
     assert cache.find(key) is None
     # They go when asked, and their shards with them.
+    assert len(find_fetched(cache)) == 2
     with cache.alone():
-        assert drop_fetched(cache) == 2
+        drop_fetched(cache)
+    assert find_fetched(cache) == []
     assert not any(shard.is_linked_elsewhere for shard in read_contents(cache).shards)
     # What was built here to the same bytes is not fetched again.
     built = ShardCache(tmp_path / "there" / "cache")

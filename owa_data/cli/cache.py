@@ -13,7 +13,7 @@ import yaml
 from owa_data.cli.repository import find_shard_cache
 from owa_data.errors import OwaDataError
 from owa_data.schema import SCHEMAS
-from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, read_contents
+from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, find_fetched, read_contents
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
 
 _GC = """Drop shards from the shard cache. Without a scope: those that nothing else links, neither a dataset folder nor the DVC cache. With a scope:
@@ -66,8 +66,12 @@ def run_gc(options: argparse.Namespace) -> int:
     with cache.alone() as is_alone:
         if not is_alone and not options.dry_run:
             raise OwaDataError("a build is using the shard cache now: run this again when it has ended")
-        if options.fetched and not options.dry_run:
-            print(f"dropped {drop_fetched(cache)} datasets that were fetched from elsewhere")
+        if options.fetched:
+            print(
+                f"{'would drop' if options.dry_run else 'dropping'} {len(find_fetched(cache))} datasets that were fetched from elsewhere"
+            )
+            if not options.dry_run:
+                drop_fetched(cache)
         chosen = choose_droppable(
             read_contents(cache),
             min_age_s=options.min_age_hours * 3600,

@@ -120,15 +120,18 @@ def drop(cache: ShardCache, upkeep: Upkeep) -> None:
         part.path.unlink(missing_ok=True)
 
 
-def drop_fetched(cache: ShardCache) -> int:
-    """Remove the datasets that were fetched from elsewhere and return how many; call it within `cache.alone()`.
+def find_fetched(cache: ShardCache) -> list[Path]:
+    """Return the folders of the datasets that were fetched from elsewhere."""
+    return sorted(path for path in (cache.root / FETCHED_FOLDER).glob("*") if path.is_dir())
+
+
+def drop_fetched(cache: ShardCache) -> None:
+    """Remove the datasets that were fetched from elsewhere; call it within `cache.alone()`.
 
     They hold their shards by hard links, so that what is chosen after this can be freed.
     """
-    folder = cache.root / FETCHED_FOLDER
-    names = [path for path in folder.glob("*") if path.is_dir()]
-    shutil.rmtree(folder, ignore_errors=True)
-    return len(names)
+    for folder in find_fetched(cache):
+        shutil.rmtree(folder)
 
 
 def _drop_results(cache: ShardCache, results: Sequence[CachedShard]) -> None:

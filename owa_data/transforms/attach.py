@@ -16,10 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from owa_data.errors import ParamsError, SchemaError
-from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage, check_lineage
+from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage, read_any_lineage
 from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
 from owa_data.store.source import is_url
 from owa_data.transforms.binned import create_binned_dataset_transform
@@ -114,26 +112,11 @@ def _lineages_of(dataset: Any) -> list[Lineage]:
         return [noted]
     files = getattr(dataset, "cache_files", [])
     folders = dict.fromkeys(_dataset_folder(Path(file["filename"])) for file in files)
-    return [_read_lineage(str(folder)) for folder in folders if folder is not None]
+    return [read_any_lineage(folder) for folder in folders if folder is not None]
 
 
 def _dataset_folder(shard: Path) -> Path | None:
     return next((folder for folder in shard.absolute().parents if (folder / LINEAGE_FILE).is_file()), None)
-
-
-def _read_lineage(folder: str) -> Lineage:
-    """Read `owa.json` of any kind of dataset.
-
-    Raises:
-        FileNotFoundError: There is none.
-        SchemaError: It is not readable.
-    """
-    path = Path(folder, LINEAGE_FILE)
-    content = path.read_bytes()
-    try:
-        return check_lineage(msgspec.json.decode(content, type=Lineage), str(path))
-    except msgspec.DecodeError as error:
-        raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset") from error
 
 
 @cache
@@ -232,15 +215,9 @@ def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming
         raise SchemaError(
             f"{folder} is not whole: {missing} is missing. `dvc checkout {folder}` or `dvc repro` brings it back"
         ) from error
-    lineage = None
-    for candidate in (folder, posixpath.dirname(folder)):
-        try:
-            lineage = _read_lineage(candidate)
-            break
-        except FileNotFoundError:
-            continue
-    if lineage is None:
+    places = [place for place in (folder, posixpath.dirname(folder)) if Path(place, LINEAGE_FILE).is_file()]
+    if not places:
         raise SchemaError(
             f"{folder} holds no {LINEAGE_FILE}: it was not built by this pipeline. Load it by datasets.load_from_disk"
         )
-    return _as_owa_dataset(loaded, lineage)
+    return _as_owa_dataset(loaded, read_any_lineage(places[0]))

@@ -153,9 +153,13 @@ class ImageLoader:
             with open(location, "rb") as file:  # noqa: PTH123 a path or what fsspec calls one
                 content = file.read()
         try:
-            return self._scaled(Image.open(io.BytesIO(content)).convert("RGB"))
-        except Exception as error:  # Pillow raises whatever its decoders run into, from SyntaxError to TypeError
-            raise MediaError(location[:80], f"is no image that Pillow can read ({type(error).__name__}: {error})") from error
+            image = Image.open(io.BytesIO(content)).convert("RGB")
+        except MemoryError:
+            raise  # says nothing of the image, and must not become a grey one
+        except Exception as error:  # damaged bytes lead Pillow's decoders to anything, from SyntaxError to TypeError
+            named = f"{location[:40]}..." if location.startswith("data:") else location
+            raise MediaError(named, f"is no image that Pillow can read ({type(error).__name__}: {error})") from error
+        return self._scaled(image)
 
     def _scaled(self, image: Image) -> Image:
         return image if self.size_px in (None, image.size) else image.resize(self.size_px)

@@ -300,3 +300,12 @@ def test_broken_embedded_images_follow_the_policy_too(tmp_path):
         images = grey.load(references)
     assert all(image.size == (8, 8) for image in images)
     assert grey.counts["placeholders"] > 0
+
+
+def test_too_little_memory_is_not_taken_for_a_broken_image(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        loader(tmp_path, on_error="placeholder").load([reference("data:image/png;base64,QQ==")])
