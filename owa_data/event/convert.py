@@ -243,7 +243,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
         is_new[:] = True
-    fitting = np.clip(written[:, :2], -messages.MAX_MOTION - 1, messages.MAX_MOTION)
+    fitting = np.clip(written[:, :2], -messages.MAX_INT32 - 1, messages.MAX_INT32)
     altered["motion_clamped"] = int(np.any(fitting != written[:, :2], axis=1).sum())
     written[:, :2] = fitting
     texts = _texts(sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new]))

@@ -164,7 +164,9 @@ class _MediaCounter:
             found = payloads.has_at(place, text)
             self._counts[name] += int(np.count_nonzero(found))
             payloads = payloads.take(~found)
-        while len(payloads):
+        for _ in range(_MAX_PLACES):
+            if not len(payloads):
+                return
             match = _URI.search(payloads[0])
             if match is None:
                 payloads = payloads.take(slice(1, None))
@@ -175,6 +177,9 @@ class _MediaCounter:
                 self._known.append((match.start(), match.group(), name))
             self._counts[name] += int(np.count_nonzero(found))
             payloads = payloads.take(~found)
+        for payload in payloads.to_pylist():  # many references, such as a file per frame: each is searched once
+            if match := _URI.search(payload):
+                self._counts[_reference_name(match.group(1))] += 1
 
     def result(self) -> dict[str, int]:
         """Return the number of references by path, sorted."""

@@ -35,8 +35,8 @@ WINDOW = "desktop/WindowInfo"
 _OLD_SCREEN_TYPES = ("owa.env.gst.msg.ScreenEmitted", "owa.env.gst.msg.ScreenCaptured")
 _OLD_DESKTOP_PREFIX = "owa.env.desktop.msg."
 
-MAX_MOTION = (1 << 31) - 1
-Int32 = Annotated[int, msgspec.Meta(ge=-MAX_MOTION - 1, le=MAX_MOTION)]
+MAX_INT32 = (1 << 31) - 1
+Int32 = Annotated[int, msgspec.Meta(ge=-MAX_INT32 - 1, le=MAX_INT32)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 MAX_BUTTON_FLAGS = 0xFFF
 ButtonFlags = Annotated[int, msgspec.Meta(ge=0, le=MAX_BUTTON_FLAGS)]

@@ -354,3 +354,21 @@ def test_nothing_usable_is_an_error(tmp_path):
     params = RawParams(dir=str(tmp_path / "in"), watch=str(tmp_path / "in"), metadata="")
     with pytest.raises(ParamsError, match="no recording can be used"):
         build_index(params, ShardCache(tmp_path / "cache"), HERE)
+
+
+def test_references_are_counted_by_file_however_many_there_are():
+    names = [f"frame {number}.png" for number in range(300)] + ["a.mkv"] * 500
+    messages = [
+        (
+            "screen",
+            "desktop/ScreenCaptured",
+            1000 + number,
+            json.dumps({"media_ref": {"uri": name}}, separators=(",", ":")).encode(),
+        )
+        for number, name in enumerate(names)
+    ]
+    for chunk_size in (1 << 20, 2048):
+        assert facts_of(write_mcap(messages, chunk_size=chunk_size)).media == {
+            **dict.fromkeys(sorted(set(names) - {"a.mkv"}), 1),
+            "a.mkv": 500,
+        }
