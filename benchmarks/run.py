@@ -49,12 +49,7 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     recordings = sorted(corpus.rglob("*.mcap"))[:2]
     names = [path.relative_to(corpus).as_posix() for path in recordings]
     events = make_event_dataset(corpus, 2, work / "events")
-    shards = [path for path in sorted((events).rglob("*.arrow")) if path.stem != "no_episodes"]
-    results["limits"] = in_own_process(measure_limits, recordings, shards, work)
-    results["limits"] |= {
-        "episodes": len(recordings),
-        **_cost_of_more(corpus, len(recordings), 5 * max(hours) if full else 6, first, work),
-    }
+    results["limits"] = _limits_and_cost(corpus, 12 if full else 4, first, work)
     results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, whole=full)
     if full:
         results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
@@ -67,19 +62,28 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     return results
 
 
-def _cost_of_more(corpus: Path, num_few: int, num_many: int, tokenizer: TokenizerParams, work: Path) -> dict[str, Any]:
-    """Seconds of CPU that each stage takes for `num_few` episodes more, in one process: start-up and loading the tokenizer fall out of the difference."""
+def _limits_and_cost(corpus: Path, num_episodes: int, tokenizer: TokenizerParams, work: Path) -> dict[str, Any]:
+    """Seconds of CPU for some episodes in one process: the bounds, and what each stage takes for just these episodes on top of the first ones.
+
+    Start-up and loading the tokenizer fall out of the difference.
+    """
 
     def cost(count: int) -> list[Row]:
         runs = [in_own_process(measure_stages, corpus, count, 1, tokenizer, work) for _ in range(3)]
         return [min(rows, key=lambda row: row["cpu_s"]) for rows in zip(*runs, strict=True)]
 
+    num_few = 2
+    num_many = num_few + num_episodes
+    recordings = sorted(corpus.rglob("*.mcap"))[num_few:num_many]
+    events = make_event_dataset(corpus, num_many, work / "limits")
+    shards = [path for path in events.rglob("*.arrow") if path.stem in {recording.stem for recording in recordings}]
+    limits = in_own_process(measure_limits, recordings, shards, work)
     few, many = cost(num_few), cost(num_many)
-    share = num_few / (num_many - num_few)
-    return {
-        "stages_cpu_s": {a["stage"]: (b["cpu_s"] - a["cpu_s"]) * share for a, b in zip(few, many, strict=True)},
-        "messages_of_topics": few[1]["messages_of_topics"],
-        "events": few[1]["events"],
+    return limits | {
+        "episodes": num_episodes,
+        "stages_cpu_s": {a["stage"]: b["cpu_s"] - a["cpu_s"] for a, b in zip(few, many, strict=True)},
+        "messages_of_topics": many[1]["messages_of_topics"] - few[1]["messages_of_topics"],
+        "events": many[1]["events"] - few[1]["events"],
     }
 
 

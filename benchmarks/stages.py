@@ -25,6 +25,7 @@ from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, To
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.digest_memory import DigestMemory
+from owa_data.store.executors import keep_freed_memory
 from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 
@@ -70,6 +71,7 @@ def measure_stages(
     Memory is that of this process, so it is measured with one worker only, which is this process; 0 else.
     """
     work.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()  # as a stage does
     with TemporaryDirectory(dir=work) as folder:
         build = _Build(corpus, num_episodes, num_workers, tokenizer, Path(folder), write_texts)
         return [build.raw(), build.event(), build.fsl()]

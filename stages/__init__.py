@@ -44,9 +44,11 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     import hydra
     from omegaconf import OmegaConf
 
+    from owa_data.store.executors import keep_freed_memory
     from owa_data.store.lean_arrow import spare_pandas
 
     spare_pandas()
+    keep_freed_memory()  # what is little work is done in this process
     register_knobs()
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)

@@ -159,7 +159,7 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             RAW_TOPIC if topic.as_raw else topic.topic,
             messages.RAW_MOUSE if topic.as_raw else message_type,
             resampled.times_ns,
-            columns.payloads.starts[inside[sources]],
+            columns.places[inside[sources]],
             interval_index[sources],
             texts,
             topic_counts(len(of_type), len(resampled.sources) - num_added, dropped, **resampled.altered),

@@ -75,25 +75,6 @@ def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | 
     return content
 
 
-def decompress_into(source: ByteSource, chunk: Chunk, target: memoryview) -> None:
-    """Write the uncompressed records of a chunk that was found sound before to `target`, which has just their size.
-
-    Raises:
-        DamagedChunkError: They are not what they were.
-    """
-    data = source.read(chunk.data_offset, chunk.data_bytes)
-    num_bytes = 0
-    if chunk.compression == "zstd":
-        with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
-            while num_bytes < len(target) and (count := reader.readinto(target[num_bytes:])):
-                num_bytes += count
-    else:
-        content = decompress(source, chunk, check_crc=False)
-        target[:], num_bytes = content, len(content)
-    if num_bytes != len(target):
-        raise DamagedChunkError(chunk, f"{num_bytes} bytes of records where {len(target)} are claimed")
-
-
 def _unfold(data: records.Buffer, chunk: Chunk) -> bytes | memoryview:
     if not chunk.compression:
         return data
@@ -165,23 +146,6 @@ def spans_by_index(
             raise MalformedRecordError(f"messages of channel {channel_id} overlap by their index")
         spans[channel_id] = part
     return spans
-
-
-def indexed_messages(octets: Octets, entries: Int64s) -> MessageSpans:
-    """Return the spans of messages by entries of message indexes that were held against the records before.
-
-    Args:
-        octets: Records, of one chunk or of several one after another.
-        entries: int64 (n, 2): log time, and place of the message record in `octets`; at least one.
-
-    Raises:
-        MalformedRecordError: An entry points elsewhere.
-    """
-    times_ns, offsets = np.ascontiguousarray(entries.T)
-    if offsets.min() < 0 or offsets.max() > len(octets) - _PREFIX_BYTES:
-        raise MalformedRecordError("a message index points outside its chunk")
-    lengths = (_words(octets)[offsets] >> 8).view(np.int64)  # a message record: opcode u8, length u64, ...
-    return MessageSpans(offsets + _PREFIX_BYTES, offsets + records.RECORD_HEAD_BYTES + lengths, times_ns)
 
 
 def _words(content: bytes | memoryview | Octets) -> npt.NDArray[np.uint64]:

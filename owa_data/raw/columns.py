@@ -1,15 +1,14 @@
 """Messages of one recording as columns, topic by topic.
 
-Input: a `ByteSource` and the topics wanted. Output: `MessageColumns` per topic. Chunks are decompressed into one buffer, and payloads stay
-there; topics that are not wanted are never touched. Memory: the decompressed chunks that hold a wanted topic.
+Input: a `ByteSource` and the topics wanted. Output: `MessageColumns` per topic. Chunks are decompressed one after another, and the wanted payloads of
+each are copied while they are in cache; topics that are not wanted are never touched. Memory: one chunk, and the wanted payloads.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +18,12 @@ from owa_data.raw.chunks import (
     DamagedChunkError,
     MessageSpans,
     decompress,
-    decompress_into,
-    indexed_messages,
     is_covered,
-    read_message_index,
     spans_by_index,
     spans_by_walk,
 )
 from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import PayloadCollector, Payloads
 from owa_data.raw.records import MAX_TIME_NS, Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource
 
@@ -43,7 +39,8 @@ class MessageColumns:
         times_ns: Log times, int64 (n,).
         type_codes: Index into `message_types`, int64 (n,). A topic nearly always has one type.
         message_types: Names as recorded, such as `desktop/ScreenCaptured`.
-        payloads: Message contents (n,). Their `starts` are in file order, also across the topics of one recording.
+        payloads: Message contents (n,).
+        places: Order in the file, int64 (n,), comparable across the topics of one recording.
         is_json: False where a channel of the topic has another encoding than `json`.
     """
 
@@ -51,6 +48,7 @@ class MessageColumns:
     type_codes: npt.NDArray[np.int64]
     message_types: tuple[str, ...]
     payloads: Payloads
+    places: npt.NDArray[np.int64]
     is_json: bool
 
     def __len__(self) -> int:
@@ -171,68 +169,46 @@ def read_columns(
     Returns:
         Columns by topic, and the problems met in chunks (those of the layout not repeated).
     """
-    wanted = {i for i, channel in layout.channels.items() if channel.topic in topics}
-    if is_sound and is_checked and all(chunk.index_offsets.keys() <= layout.channels.keys() for chunk in layout.chunks):
-        chunks = [chunk for chunk in layout.chunks if not wanted.isdisjoint(chunk.index_offsets) or not chunk.index_offsets]
-        if all(chunk.index_offsets for chunk in chunks):
-            with suppress(DamagedChunkError, MalformedRecordError):  # not sound after all: what follows says where
-                return _join(*_read_by_index(source, chunks, wanted), layout.channels), []
     problems: list[Problem] = []
-    contents: list[bytes | memoryview] = []
-    parts: list[tuple[int, MessageSpans]] = []
+    collector = PayloadCollector()
+    parts: list[_Part] = []
     base = 0
     for chunk in iter_chunks(
         source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems, is_checked=is_checked
     ):
-        if not chunk.spans:
-            continue
-        contents.append(chunk.content)
-        parts += [
-            (channel_id, MessageSpans(spans.starts + base, spans.ends + base, spans.times_ns))
-            for channel_id, spans in chunk.spans.items()
-        ]
+        octets = np.frombuffer(chunk.content, np.uint8)
+        for channel_id, spans in chunk.spans.items():
+            starts, ends = collector.add(Payloads(octets, spans.starts, spans.ends))
+            parts.append(_Part(layout.channels[channel_id], base + spans.starts, starts, ends, spans.times_ns))
         base += len(chunk.content)
-    octets = np.frombuffer(b"".join(contents), np.uint8)
-    return _join(octets, parts, layout.channels), problems
+    by_topic: dict[str, list[_Part]] = {}
+    for part in sorted(parts, key=lambda part: int(part.places[0])):
+        by_topic.setdefault(part.channel.topic, []).append(part)
+    octets = collector.octets
+    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, problems
 
 
-def _read_by_index(
-    source: ByteSource, chunks: Sequence[Chunk], wanted: AbstractSet[int]
-) -> tuple[Octets, list[tuple[int, MessageSpans]]]:
-    """Decompress chunks of a sound recording side by side, and find the messages of the channels `wanted` in them all at once."""
-    octets = np.empty(sum(chunk.uncompressed_bytes for chunk in chunks), np.uint8)
-    view = memoryview(octets)  # type: ignore[arg-type]  # an array has the buffer protocol, numpy's stubs say otherwise
-    entries: dict[int, list[Int64s]] = {}
-    base = 0
-    for chunk in chunks:
-        decompress_into(source, chunk, view[base : base + chunk.uncompressed_bytes])
-        for channel_id in wanted & chunk.index_offsets.keys():
-            table = read_message_index(source, chunk.index_offsets[channel_id], channel_id)
-            if len(table):
-                entries.setdefault(channel_id, []).append(table + np.array([0, base]))
-        base += chunk.uncompressed_bytes
-    return octets, [(channel_id, indexed_messages(octets, np.concatenate(tables))) for channel_id, tables in entries.items()]
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Messages of one channel in one chunk; the payloads lie in what was collected."""
+
+    channel: Channel
+    places: Int64s
+    starts: Int64s
+    ends: Int64s
+    times_ns: Int64s
 
 
-def _join(
-    octets: Octets, parts: Sequence[tuple[int, MessageSpans]], channels: Mapping[int, Channel]
-) -> dict[str, MessageColumns]:
-    by_topic: dict[str, list[tuple[Channel, MessageSpans]]] = {}
-    for channel_id, spans in sorted(parts, key=lambda part: int(part[1].starts[0])):
-        by_topic.setdefault(channels[channel_id].topic, []).append((channels[channel_id], spans))
-    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}
-
-
-def _columns_of(octets: Octets, parts: Sequence[tuple[Channel, MessageSpans]]) -> MessageColumns:
-    message_types = tuple(dict.fromkeys(channel.message_type for channel, _ in parts))
-    times_ns = np.concatenate([spans.times_ns for _, spans in parts])
-    starts = np.concatenate([spans.starts for _, spans in parts])
-    ends = np.concatenate([spans.ends for _, spans in parts])
-    codes = np.array([message_types.index(channel.message_type) for channel, _ in parts], np.int64)
-    type_codes = np.repeat(codes, [len(spans.starts) for _, spans in parts])
-    in_order = (times_ns[1:] > times_ns[:-1]) | ((times_ns[1:] == times_ns[:-1]) & (starts[1:] > starts[:-1]))
+def _columns_of(octets: Octets, parts: Sequence[_Part]) -> MessageColumns:
+    message_types = tuple(dict.fromkeys(part.channel.message_type for part in parts))
+    codes = np.array([message_types.index(part.channel.message_type) for part in parts], np.int64)
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("times_ns", "places", "starts", "ends")]
+    columns.append(np.repeat(codes, [len(part.starts) for part in parts]))
+    times_ns, places, *_ = columns
+    in_order = (times_ns[1:] > times_ns[:-1]) | ((times_ns[1:] == times_ns[:-1]) & (places[1:] > places[:-1]))
     if not in_order.all():
-        order = np.lexsort((starts, times_ns))
-        times_ns, starts, ends, type_codes = times_ns[order], starts[order], ends[order], type_codes[order]
-    is_json = all(channel.message_encoding == "json" for channel, _ in parts)
-    return MessageColumns(times_ns, type_codes, message_types, Payloads(octets, starts, ends), is_json)
+        order = np.lexsort((places, times_ns))
+        columns = [column[order] for column in columns]
+    times_ns, places, starts, ends, type_codes = columns
+    is_json = all(part.channel.message_encoding == "json" for part in parts)
+    return MessageColumns(times_ns, type_codes, message_types, Payloads(octets, starts, ends), places, is_json)

@@ -13,8 +13,9 @@ All payloads are walked side by side: at each step the literal bytes are compare
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,10 @@ Bools = npt.NDArray[np.bool_]
 
 WORD_BYTES = 8
 _OVERREAD_BYTES = 4 * WORD_BYTES  # behind a payload: a word at its end, and three to read an integer that is not there
+DIGIT = b"\0"  # stands for any digit in a literal; no payload that has a shape holds it
 MAX_DIGITS = 19  # up to 8,999,999,999,999,999,999, so that it fits int64
 MAX_SHAPE_BYTES = 1 << 10  # longer payloads, such as embedded images, are for a parser
-BYTES_PER_BLOCK = 1 << 23  # bounds the memory of what is computed on the way, so that it stays in cache
+BYTES_PER_BLOCK = 1 << 21  # of payloads that are looked at together: what one step reads is in cache for the next
 
 _TOKEN = re.compile(rb'(?P<integer>-?\d+)(?![\d.eE])|"[^"\\\x00-\x1f]*"|[{}\[\]:,]|true|false|null')
 _KEY = re.compile(rb'"([^"\\\x00-\x1f]*)":$')
@@ -41,6 +43,7 @@ def _word(octets: bytes) -> np.uint64:
     return np.uint64(int.from_bytes(octets, "little"))
 
 
+_ALL = _word(b"\xff" * 8)
 _HIGH_HALVES = _word(b"\xf0" * 8)
 _LOW_HALVES = _word(b"\x0f" * 8)
 _ZEROS = _word(b"0" * 8)
@@ -68,6 +71,14 @@ class Shape:
         text = b"".join(self.literals)
         keys = _KEYS.findall(text)
         return text.count(b"{") == 1 and b"[" not in text and len(set(keys)) == len(keys)
+
+    @cached_property
+    def literal_words(self) -> list[list[_LiteralWord]]:
+        """The literals as words, at least one each."""
+        return [
+            [_LiteralWord.of(literal[first : first + WORD_BYTES]) for first in range(0, max(len(literal), 1), WORD_BYTES)]
+            for literal in self.literals
+        ]
 
     @property
     def max_bytes(self) -> int:
@@ -105,14 +116,15 @@ def shape_of(payload: bytes) -> Shape | None:
     return shape if shape.max_bytes <= MAX_SHAPE_BYTES else None
 
 
-def fixed_shape(payloads: Sequence[bytes]) -> Shape | None:
-    """Return the shape of the first payload, in which integers that are the same in all given payloads of that shape count as literals.
+def fixed_shape(payloads: Sequence[bytes], names: Collection[bytes] = ()) -> Shape | None:
+    r"""Return the shape of the first payload with all that hardly varies among the given ones in its literals; a sample of a few suffices.
 
-    A sample of a few payloads suffices. It makes matching faster: what seldom changes is compared, not parsed.
+    Integers that are the same in all of them are literals, and those that always begin with the same digit and have as many, unless they are
+    among `names`, become that digit and a `DIGIT` for each other one. It makes matching faster: such are compared, not parsed.
 
     Example:
-        >>> fixed_shape([b'{"dx":1,"flags":0}', b'{"dx":2,"flags":0}']).literals
-        (b'{"dx":', b',"flags":0}')
+        >>> fixed_shape([b'{"dx":1,"flags":0,"t":170}', b'{"dx":2,"flags":0,"t":188}']).literals
+        (b'{"dx":', b',"flags":0,"t":1\x00\x00}')
     """
     shape = shape_of(payloads[0])
     if shape is None:
@@ -123,10 +135,21 @@ def fixed_shape(payloads: Sequence[bytes]) -> Shape | None:
     for key, literal, column in zip(shape.keys, shape.literals[1:], zip(*values, strict=True), strict=True):
         if len(values) > 1 and len(set(column)) == 1:
             literals[-1] += column[0] + literal
+        elif key not in names and (digits := _alike(column)):
+            literals[-1] += digits + literal
         else:
             keys.append(key)
             literals.append(literal)
     return Shape(tuple(literals), tuple(keys))
+
+
+def _alike(integers: Sequence[bytes]) -> bytes:
+    """Return what integers have in common that begin with the same digit and have as many, all of which fit int64; else nothing."""
+    first = integers[0]
+    in_range = len(first) < MAX_DIGITS or (len(first) == MAX_DIGITS and first < b"9")
+    if len({(text[:1], len(text)) for text in integers}) > 1 or first[:1] in b"-0" or not in_range:
+        return b""
+    return first[:1] + DIGIT * (len(first) - 1)
 
 
 def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> tuple[Bools, Int64s]:
@@ -142,66 +165,85 @@ def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> t
         have the shape can be missing, never the other way round: wanted integers of more than 8 characters, others beyond int64, `-0`,
         and payloads at the very end of their buffer.
     """
-    num_bytes = payloads.ends - payloads.starts
-    width = min(shape.max_bytes, int(num_bytes.max(initial=0))) + _OVERREAD_BYTES
-    # Nothing is read past the buffer's end.
-    can_match = (num_bytes <= shape.max_bytes) & (payloads.starts <= len(payloads.octets) - width)
     columns = [shape.keys.index(name) for name in names]
-    if not can_match.any() or max(map(len, shape.literals)) > width - _OVERREAD_BYTES:
-        return np.zeros(len(payloads), np.bool_), np.empty((len(names), 0), np.int64)
+    num_bytes = payloads.ends - payloads.starts
+    # Whatever a payload turns out to be, nothing is read past the buffer's end.
+    can_match = (num_bytes <= shape.max_bytes) & (payloads.starts <= len(payloads.octets) - shape.max_bytes - _OVERREAD_BYTES)
+    if not can_match.any():
+        return can_match, np.empty((len(names), 0), np.int64)
     if not can_match.all():
         matches, values = match_shape(payloads.take(can_match), shape, names)
         can_match[can_match] = matches
         return can_match, values
-    stretches = stretches_of(payloads.octets, width)
-    parts = []
-    rows_per_block = BYTES_PER_BLOCK // width
-    for first in range(0, len(payloads), rows_per_block):
-        block = slice(first, first + rows_per_block)
-        # Copied side by side, so that each step finds them in cache.
-        octets = stretches[payloads.starts[block]].view(np.uint8)
-        parts.append(_match_block(octets, width, num_bytes[block], shape, columns))
+    rows_per_block = max(1, BYTES_PER_BLOCK // shape.max_bytes)
+    parts = [
+        _match_block(payloads.take(slice(first, first + rows_per_block)), shape, columns)
+        for first in range(0, len(payloads), rows_per_block)
+    ]
     matches = np.concatenate([found for found, _ in parts])
     values = np.concatenate([block for _, block in parts], axis=1)
     return matches, values if matches.all() else values[:, matches]
 
 
-def _match_block(octets: Octets, width: int, num_bytes: Int64s, shape: Shape, columns: list[int]) -> tuple[Bools, Int64s]:
-    """Match payloads of which one begins every `width` octets; return which have the shape, and the integers of all."""
+def _match_block(payloads: Payloads, shape: Shape, columns: list[int]) -> tuple[Bools, Int64s]:
+    """Return which payloads have the shape, and the integers of all."""
+    octets = payloads.octets
     words = np.ndarray((len(octets) - WORD_BYTES + 1,), "<u8", octets, strides=(1,))
-    starts = np.arange(0, len(octets), width)
-    cursor = starts.copy()
-    matches = np.ones(len(starts), np.bool_)
-    values = np.zeros((len(columns), len(starts)), np.int64)
-    for number, literal in enumerate(shape.literals):
-        # Clamped, so that what does not match does not lead out of its own stretch.
-        np.minimum(cursor, starts + (width - max(len(literal), _OVERREAD_BYTES)), out=cursor)
-        _match_literal(octets, words, cursor, literal, matches)
+    matches = np.ones(len(payloads), np.bool_)
+    values = np.zeros((len(columns), len(payloads)), np.int64)
+    cursor = payloads.starts.copy()
+    for number, (literal, literal_words) in enumerate(zip(shape.literals, shape.literal_words, strict=True)):
+        _match_literal(octets, cursor, literal_words, matches)
         cursor += len(literal)
         if number == len(shape.keys):
             break
-        np.minimum(cursor, starts + (width - _OVERREAD_BYTES), out=cursor)
+        np.minimum(cursor, len(octets) - _OVERREAD_BYTES, out=cursor)  # what does not match does not lead out of the buffer
         if number in columns:
             values[columns.index(number)] = _read_integer(words, cursor, matches)
         else:
             _pass_integer(words, cursor, matches)
-    matches &= cursor - starts == num_bytes
+    matches &= cursor == payloads.ends
     return matches, values
 
 
-def _match_literal(octets: Octets, words: UInt64s, cursor: Int64s, literal: bytes, matches: Bools) -> None:
-    """Clear `matches` where the bytes at `cursor` are not `literal`."""
-    # Word by word: NumPy compares elements of many bytes one byte at a time.
-    num_words, rest = divmod(len(literal), WORD_BYTES)
-    if num_words:
-        whole = num_words * WORD_BYTES
-        found = stretches_of(octets, whole)[cursor].view("<u8").reshape(-1, num_words)
-        for number in range(num_words):
-            matches &= found[:, number] == _word(literal[number * WORD_BYTES :][:WORD_BYTES])
-        if rest:
-            matches &= words[cursor + (len(literal) - WORD_BYTES)] == _word(literal[-WORD_BYTES:])
-    else:
-        matches &= words[cursor] & _word(b"\xff" * rest) == _word(literal)
+@dataclass(frozen=True)
+class _LiteralWord:
+    """Eight octets of a literal, those of which count.
+
+    An octet of the data differs from a literal one where any bit does, from a digit where its difference from "0" is over 9: then that
+    difference, or it plus 6, has a bit in the high half. `word` has "0" for digits, `sixes` a 6, `counts` the bits that must be clear.
+    """
+
+    word: np.uint64
+    sixes: np.uint64
+    counts: np.uint64
+
+    @classmethod
+    def of(cls, octets: bytes) -> _LiteralWord:
+        return cls(
+            _word(octets.replace(DIGIT, b"0").ljust(WORD_BYTES)),
+            _word(bytes(6 * (octet == DIGIT[0]) for octet in octets)),
+            _word(bytes(0xF0 if octet == DIGIT[0] else 0xFF for octet in octets)),
+        )
+
+    def clear(self, matches: Bools, found: UInt64s) -> None:
+        """Clear `matches` where the data's words are not this one."""
+        if self.sixes:
+            found = found ^ self.word
+            matches &= (found | (found + self.sixes)) & self.counts == 0
+        elif self.counts == _ALL:
+            matches &= found == self.word
+        else:
+            matches &= (found ^ self.word) & self.counts == 0
+
+
+def _match_literal(octets: Octets, places: Int64s, words: Sequence[_LiteralWord], matches: Bools) -> None:
+    """Clear `matches` where the octets at `places` are not those of a literal."""
+    stretches = stretches_of(octets, len(words) * WORD_BYTES)
+    found = stretches[np.minimum(places, len(stretches) - 1)].view("<u8").reshape(-1, len(words))
+    # Word by word: NumPy compares elements of many bytes one byte at a time, and is slow along short axes.
+    for column, word in zip(found.T, words, strict=True):
+        word.clear(matches, column)
 
 
 def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, Bools]:

@@ -221,11 +221,12 @@ def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -
     """
     groups: list[_Alike[S]] = []
     rest = np.arange(len(payloads))
+    wanted = {name.encode() for name in names}
     for _ in range(_MAX_SHAPES):
         if len(rest) < _MIN_ALIKE:
             break
         samples = rest[:: len(rest) // _NUM_SAMPLES]
-        shape = fixed_shape(payloads.take(samples).to_pylist())
+        shape = fixed_shape(payloads.take(samples).to_pylist(), wanted)
         if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
             break
         try:

@@ -1,6 +1,7 @@
-"""Message contents where they lie: spans of one buffer, copied only when they are wanted as Arrow.
+"""Message contents: spans of one buffer, copied only when they are wanted as Arrow.
 
-A recording's chunks are unfolded into one buffer, and what is chosen from it, by topic, by time or by content, is chosen by index arithmetic alone.
+What is chosen of them, by time or by content, is chosen by index arithmetic alone. Those of a recording are collected chunk by chunk into one buffer
+(`PayloadCollector`) while the unfolded chunk is still in cache.
 """
 
 from __future__ import annotations
@@ -88,3 +89,35 @@ class Payloads:
     def to_pylist(self) -> list[bytes]:
         """Return all payloads as bytes."""
         return [self.octets[start:end].tobytes() for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
+
+
+class PayloadCollector:
+    """Payloads copied together from buffers that do not last.
+
+    Copying takes 20 ns per payload where payloads are about as long as each other, else 100 ns, and memory for all of them as long as the longest of
+    those added with it, at most twice their bytes.
+    """
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+
+    def add(self, payloads: Payloads) -> tuple[Int64s, Int64s]:
+        """Copy at least one payload; return where they begin and end in `octets`, int64 (n,)."""
+        num_bytes = payloads.ends - payloads.starts
+        width = max(1, int(num_bytes.max()))
+        base = len(self._octets)
+        if width * len(payloads) > 2 * int(num_bytes.sum()):
+            copied = Payloads.of(payloads.to_arrow())
+            self._octets += copied.octets.data
+            return base + copied.starts, base + copied.ends
+        # Stretches as long as the longest; one that would reach over the end of its buffer begins before its payload.
+        stretches = stretches_of(payloads.octets, width)
+        begins = np.minimum(payloads.starts, len(stretches) - 1)
+        self._octets += stretches[begins].view(np.uint8).data
+        starts = base + np.arange(0, width * len(payloads), width) + (payloads.starts - begins)
+        return starts, starts + num_bytes
+
+    @property
+    def octets(self) -> Octets:
+        """What was copied; nothing may be added afterwards."""
+        return np.frombuffer(self._octets, np.uint8)

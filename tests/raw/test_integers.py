@@ -102,6 +102,40 @@ def test_integers_that_do_not_vary_are_literals() -> None:
     assert shape.keys == (b"b",)
 
 
+def test_integers_of_as_many_digits_are_any_digits_unless_they_are_wanted() -> None:
+    payloads = [b'{"t":170,"v":10}', b'{"t":188,"v":11}']
+    shape = fixed_shape(payloads, {b"v"})
+    assert shape is not None
+    assert shape.literals == (b'{"t":1\0\0,"v":', b"}")
+    alike = [b'{"t":100,"v":1}', b'{"t":199,"v":-22}']
+    # Another first digit, another number of digits, and what is next to the digits in ASCII, or is one but for its high half.
+    others = [
+        b'{"t":%b,"v":1}' % text for text in (b"200", b"17", b"1000", b"1/9", b"19:", b"1\x00\x09", b"1\xb0\xb9", b"1 9", b"-17")
+    ]
+    padding = [b'{"t":100,"v":1}' + b" " * 100]  # nothing is matched at the very end
+    matches, values = match_shape(Payloads.of([*alike, *others, *padding]), shape, (b"v",))
+    assert np.flatnonzero(matches).tolist() == [0, 1]
+    assert values.tolist() == [[1, -22]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "literal"),
+    [
+        ([b"8999999999999999998", b"8999999999999999999"], b"8" + b"\0" * 18),
+        ([b"9000000000000000001", b"9000000000000000002"], None),
+        ([b"10000000000000000000", b"10000000000000000001"], None),
+        ([b"-17", b"-18"], None),
+        ([b"017", b"018"], None),
+        ([b"1", b"2"], None),
+        ([b"19", b"20"], None),
+    ],
+)
+def test_integers_that_could_leave_int64_or_are_not_plain_are_read_one_by_one(texts: list[bytes], literal: bytes | None) -> None:
+    shape = fixed_shape([b"[%b]" % text for text in texts])
+    assert shape is not None
+    assert shape.literals == ((b"[", b"]") if literal is None else (b"[" + literal + b"]",))
+
+
 def test_plain_integers_are_read() -> None:
     texts = ["0", "7", "-7", "10", "-1234567", "12345678", "99999999"]
     others = ["-0", "00", "-12345678", "123456789", "", "-", "1x", "1.5"]
@@ -118,6 +152,8 @@ def test_plain_integers_are_read() -> None:
 def test_raw_mouse_columns_are_those_of_the_parser(payloads: list[bytes], usual_first: bool) -> None:
     # Enough usual payloads that the shape is worth matching, and some at the end, where no word may be read past the data.
     usual = [USUAL, USUAL.replace(b"-2", b"33"), USUAL.replace(b"65599", b"null")] * 16
+    # Time goes on, so that most digits of it are any digits; in the first sample or not at all.
+    usual = [payload.replace(b"345678}", b"%d}" % (345678 + 1001 * number)) for number, payload in enumerate(usual)]
     everything = [*usual, *payloads, *usual] if usual_first else [*payloads, *usual, *usual, *payloads]
     table, valid = messages.raw_mouse_columns(Payloads.of(everything))
     rows, is_valid = by_parser(everything)
