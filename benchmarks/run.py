@@ -20,7 +20,7 @@ from benchmarks.baseline import measure_baseline
 from benchmarks.corpus import EPISODES_PER_HOUR, prepare_corpus, prepare_huge, tokenizers
 from benchmarks.limits import measure_limits
 from benchmarks.plot import draw_time_by_hours
-from benchmarks.stages import Row, in_own_process, make_event_dataset, measure_stages
+from benchmarks.stages import Row, build_datasets, in_own_process, measure_stages
 from owa_data.params import TokenizerParams
 
 FOLDER = Path(__file__).parent
@@ -48,9 +48,9 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     results: dict[str, Any] = {"machine": _machine(), "tokenizer": first.name, "stages": rows, "fsl_variants": variants}
     recordings = sorted(corpus.rglob("*.mcap"))[:2]
     names = [path.relative_to(corpus).as_posix() for path in recordings]
-    events = make_event_dataset(corpus, 2, work / "events")
+    events = build_datasets(corpus, 2, first, work / "events") / "event"
     results["limits"] = _limits_and_cost(corpus, 12 if full else 4, first, work)
-    results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, whole=full)
+    results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, work / "baseline", whole=full)
     if full:
         results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
         for row in results["huge_episode"]:
@@ -75,7 +75,7 @@ def _limits_and_cost(corpus: Path, num_episodes: int, tokenizer: TokenizerParams
     num_few = 2
     num_many = num_few + num_episodes
     recordings = sorted(corpus.rglob("*.mcap"))[num_few:num_many]
-    events = make_event_dataset(corpus, num_many, work / "limits")
+    events = build_datasets(corpus, num_many, tokenizer, work / "limits") / "event"
     shards = [path for path in events.rglob("*.arrow") if path.stem in {recording.stem for recording in recordings}]
     limits = in_own_process(measure_limits, recordings, shards, work)
     few, many = cost(num_few), cost(num_many)

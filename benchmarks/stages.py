@@ -157,11 +157,12 @@ class _Build:
         }
 
 
-def make_event_dataset(corpus: Path, num_episodes: int, folder: Path) -> Path:
-    """Build the event dataset of the first episodes, for what is measured row by row."""
+def build_datasets(corpus: Path, num_episodes: int, tokenizer: TokenizerParams, folder: Path) -> Path:
+    """Build the datasets of the first episodes, `folder/event` and `folder/fsl`, for what is measured or compared row by row."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    build = _Build(corpus, num_episodes, 1, TokenizerParams.model_construct(), folder, write_texts=True)
+    build = _Build(corpus, num_episodes, 1, tokenizer, folder, write_texts=True)
     build.raw()
     build.event()
-    return folder / "event"
+    build.fsl()
+    return folder
