@@ -1,4 +1,4 @@
-"""`owa-data cache status | gc`: what the shard cache holds, and dropping what is no longer needed."""
+"""`owa-data cache status | verify | gc`: what the shard cache holds, whether it is sound, and dropping what is no longer needed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ from owa_data.cli.repository import find_shard_cache
 from owa_data.errors import OwaDataError
 from owa_data.schema import SCHEMAS
 from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, find_fetched, read_contents
+from owa_data.store.damage import drop_damaged, find_damaged, list_shards
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
+from owa_data.store.progress import progress_bar
 
 _GC = """Drop shards from the shard cache. Without a scope: those that nothing else links, neither a dataset folder nor the DVC cache. With a scope:
 those that no dataset within it was made of. Only conversion time is ever lost: a shard that is needed again is made again. `dvc gc` removes
 dataset versions from the DVC cache but leaves the shard cache alone; run it first, then this, to free their space."""
+
+_VERIFY = """Read every shard of the shard cache and of data/, hold it to the digest of what was written, and drop what differs from the shard cache and
+from the DVC cache, so that no build and no checkout takes it again. Exit status 1 where anything is damaged."""
+_DATA = Path("data")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,6 +33,9 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
     status = actions.add_parser("status", help="say what the shard cache holds")
     status.set_defaults(run=run_status)
+    verify = actions.add_parser("verify", help="find shards that were damaged on disk, and drop them", description=_VERIFY)
+    verify.add_argument("--dry-run", action="store_true", help="only say what is damaged")
+    verify.set_defaults(run=run_verify)
     gc = actions.add_parser("gc", help="drop shards that are no longer needed", description=_GC)
     gc.add_argument("-w", "--workspace", action="store_true", help="keep what the datasets of the workspace were made of")
     gc.add_argument("-a", "--all-branches", action="store_true", help="and those of all branches")
@@ -55,6 +64,35 @@ def run_status(options: argparse.Namespace) -> int:
         "of running builds or of some that broke off"
     )
     return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Read all shards and drop damaged ones, unless a build is running."""
+    cache = find_shard_cache()
+    folders = [_DATA / kind for kind in SCHEMAS if (_DATA / kind / LINEAGE_FILE).is_file()]
+    with cache.alone() as is_alone:
+        if not is_alone and not options.dry_run:
+            raise OwaDataError("a build is using the shard cache now: run this again when it has ended")
+        shards = list_shards(cache, folders)
+        with progress_bar("verify", [shard.size_bytes for shard in shards], shown=True) as advance:
+            damaged = list(find_damaged(shards, advance))
+        for shard in damaged:
+            print(f"damaged: {shard.paths[-1]}")
+        if not damaged:
+            print(f"{len(shards)} shards, {sum(shard.size_bytes for shard in shards) / 1e6:.1f} MB: all are as they were written")
+            return 0
+        if options.dry_run:
+            print(f"{len(damaged)} of {len(shards)} shards are damaged; without --dry-run they are dropped from the caches")
+            return 1
+        stores = [store for store in {cache.root.parent / "files", Path(".dvc/cache/files").absolute()} if store.is_dir()]
+        dropped = drop_damaged(damaged, cache, stores)
+    print(f"{len(damaged)} of {len(shards)} shards were damaged; dropped {len(dropped)} files from the caches")
+    in_use = [folder.name for folder in folders if any(path.is_relative_to(folder) for shard in damaged for path in shard.paths)]
+    if in_use:
+        print(
+            f"make {' and '.join(in_use)} again with `dvc repro --force {' '.join(in_use)}`, which converts only what is missing"
+        )
+    return 1
 
 
 def run_gc(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from owa_data.errors import SchemaError
+from owa_data.errors import ParamsError, SchemaError
 from owa_data.schema import SCHEMA_VERSION, SCHEMAS, SPLITS, huggingface_features
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import write_shard
@@ -93,6 +93,26 @@ def no_files(folder: Path) -> None:
     """Add nothing."""
 
 
+def check_replaceable(folder: Path, kind: str) -> None:
+    """Check that a build may replace a folder: that it is absent, empty, or holds a dataset of this kind.
+
+    Raises:
+        ParamsError: It holds something else, which would be lost.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        found = read_any_lineage(folder).kind
+    except (SchemaError, NotADirectoryError):
+        found = "something else"
+    if found != kind:
+        content = f"a dataset of kind {found}" if found in SCHEMAS else "files that are no dataset"
+        raise ParamsError(
+            "out_dir",
+            f"{folder} holds {content}, and a build replaces the whole folder. Name another one, or move it away if nothing in it is needed",
+        )
+
+
 def write_dataset(
     folder: Path,
     lineage: Lineage,
@@ -100,7 +120,7 @@ def write_dataset(
     add_files: Callable[[Path], None] = no_files,
     key_of: Callable[[EpisodeLineage], str] = attrgetter("key"),
 ) -> None:
-    """Put a dataset together from finished shards and move it to `folder`, replacing what is there.
+    """Put a dataset together from finished shards and move it to `folder`, replacing the dataset that is there.
 
     Args:
         folder: The dataset's place.
@@ -108,7 +128,11 @@ def write_dataset(
         cache: Where the shards are.
         add_files: Puts further files into the folder that it is given, before that moves to its place.
         key_of: The key under which the cache has an episode's shard.
+
+    Raises:
+        ParamsError: See `check_replaceable`.
     """
+    check_replaceable(folder, lineage.kind)
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)

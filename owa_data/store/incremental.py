@@ -24,7 +24,7 @@ from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.code_digest import source_digest
-from owa_data.store.dataset_folder import EpisodeLineage, Lineage, no_files, shard_name, write_dataset
+from owa_data.store.dataset_folder import EpisodeLineage, Lineage, check_replaceable, no_files, shard_name, write_dataset
 from owa_data.store.digests import FileStamp
 from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
@@ -179,8 +179,11 @@ def build_dataset(
         add_files: See `write_dataset`.
 
     Raises:
+        ParamsError: `out_dir` holds anything but a dataset of this kind; nothing is converted then.
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
+    out_dir = out_dir.absolute()  # "." has no name
+    check_replaceable(out_dir, conversion.kind)
     with lock_folder(out_dir), cache.in_use():
         # Shards may have been dropped or made by others since the plan was made; from here on they stay.
         records = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from owa_data.errors import ChangedError, EpisodeError, OwaDataError
-from owa_data.store.digests import VERSION_PREFIX, FileStamp, digest_like, shorten_digest
+from owa_data.store.digests import SHARD_PREFIX, VERSION_PREFIX, FileStamp, digest_like, shorten_digest
 
 logger = logging.getLogger(__name__)
 
@@ -219,9 +219,17 @@ def _naming(path: str | Path) -> Iterator[None]:
 
 
 def _compare(path: str | Path, name: str, found: str, listed: str) -> None:
-    if found != listed:
+    if found == listed:
+        return
+    differs = f"({name} {shorten_digest(found)}..., listed {shorten_digest(listed)}...)"
+    if listed.startswith(SHARD_PREFIX):
         raise ChangedError(
             path,
-            f"its content changed since it was listed, or while it was read ({name} {shorten_digest(found)}..., listed {shorten_digest(listed)}...). Wait until it is "
-            "complete, then run `dvc repro` again (after `owa-data scan` where raw.watch is a list).",
+            f"it is not what was written {differs}: the disk or another program damaged it. Drop it with `owa-data cache verify`, then make it again "
+            "with `dvc repro --force`.",
         )
+    raise ChangedError(
+        path,
+        f"its content changed since it was listed, or while it was read {differs}. Wait until it is complete, then run `dvc repro` again (after "
+        "`owa-data scan` where raw.watch is a list).",
+    )

@@ -178,3 +178,32 @@ def test_revisions_that_git_does_not_tell_are_no_reason_to_drop_all(
     assert end.value.code == 1
     assert "git knows no repository" in capsys.readouterr().err
     assert len(read_contents(cache).shards) == 2
+
+
+@pytest.mark.slow
+def test_a_damaged_shard_is_found_dropped_everywhere_and_made_again(make_repo: Callable[..., Repo]) -> None:
+    repo = make_repo()
+    owa_data = ("python", "-m", "owa_data.cli.main")
+    repo.run("dvc", "repro", "fsl")
+    assert "all are as they were written" in repo.run(*owa_data, "cache", "verify")
+    shard = next((repo.root / "data/event/train").rglob("*.arrow"))
+    sound = shard.read_bytes()
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:  # all names of it: in the dataset, in the shard cache, in the DVC cache
+        file.seek(len(sound) // 2)
+        file.write(b"\xff")
+    shard.chmod(0o444)
+    error = repo.run("python", "-m", "stages.fsl", "max_sequence_length=2048", check=False)
+    assert "owa-data cache verify" in error
+    name = shard.relative_to(repo.root)
+    assert f"damaged: {name}" in repo.run(*owa_data, "cache", "verify", "--dry-run", check=False)
+    output = repo.run(*owa_data, "cache", "verify", check=False)
+    assert "1 of " in output
+    assert "dropped 2 files" in output
+    assert "dvc repro --force event" in output
+    assert "event: 1 converted" in repo.run("dvc", "repro", "--force", "event")
+    assert shard.read_bytes() == sound
+    assert "all are as they were written" in repo.run(*owa_data, "cache", "verify")
+    repo.run("dvc", "checkout", "--force", "event")
+    assert shard.read_bytes() == sound
+    assert "fsl" not in repo.run("dvc", "status", "fsl").replace("Data and pipelines are up to date.", "")

@@ -9,11 +9,11 @@ import datasets
 import pytest
 from mcap_owa.highlevel import McapMessage
 
-from owa_data.errors import ChangedError, EpisodeError, SchemaError
+from owa_data.errors import ChangedError, EpisodeError, ParamsError, SchemaError
 from owa_data.event.build import EventConversion, event_inputs
 from owa_data.params import EventParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
-from owa_data.store.dataset_folder import read_lineage
+from owa_data.store.dataset_folder import check_replaceable, read_lineage
 from owa_data.store.executors import EpisodesFailedError
 from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 from owa_data.store.shard_cache import ShardCache
@@ -133,3 +133,30 @@ def test_errors_that_say_the_same_of_many_files_are_one_line_and_a_number() -> N
     assert "(and 2 more say the same, such as c.mcap)" in told
     assert "d.mcap: is gone" in told
     assert told.startswith("4 of the episodes failed")
+
+
+@pytest.mark.parametrize("content", ["notes.txt", "deep/notes.txt"])
+def test_a_folder_that_is_no_dataset_is_not_replaced(recordings: Path, tmp_path: Path, content: str) -> None:
+    kept = tmp_path / "mine" / content
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    for out_dir in (tmp_path / "mine", recordings):
+        before = tree_bytes(out_dir)
+        with pytest.raises(ParamsError, match="files that are no dataset, and a build replaces the whole folder"):
+            build(recordings, out_dir, tmp_path / "cache")
+        assert tree_bytes(out_dir) == before
+
+
+def test_a_dataset_of_another_kind_is_not_replaced(recordings: Path, tmp_path: Path) -> None:
+    out_dir = tmp_path / "event"
+    out_dir.mkdir()  # empty: it may be
+    build(recordings, out_dir, tmp_path / "cache")
+    check_replaceable(out_dir, "event")
+    with pytest.raises(ParamsError, match="holds a dataset of kind event"):
+        check_replaceable(out_dir, "fsl")
+
+
+def test_the_working_directory_is_not_replaced(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match="files that are no dataset"):
+        build(recordings, Path(), tmp_path / "cache")
