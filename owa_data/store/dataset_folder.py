@@ -26,6 +26,9 @@ from owa_data.store.shards import write_shard
 LINEAGE_FILE = "owa.json"
 _KEY = re.compile("[0-9a-f]{64}")
 NO_EPISODES = "no_episodes.arrow"
+COMPUTED_NAME = re.compile(
+    "cache-[0-9a-f]{16}.*[.]arrow"
+)  # what `datasets` writes beside the files of a dataset; also in .dvcignore
 TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json")  # beside the splits of fsl: what made the rows
 
 

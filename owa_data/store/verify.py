@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from owa_data.schema import SCHEMAS, SPLITS, huggingface_features, stored_schema
 from owa_data.store.dataset_folder import (
+    COMPUTED_NAME,
     LINEAGE_FILE,
     NO_EPISODES,
     TOKENIZER_FILES,
@@ -121,7 +122,7 @@ def _check_small_files(folder: Path, lineage: Lineage) -> Iterator[Fault]:
     if lineage.kind == "fsl":
         named |= {folder / name for name in TOKENIZER_FILES}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path not in named:
+        if path.is_file() and path not in named and not COMPUTED_NAME.fullmatch(path.name):
             yield Fault(str(path), f"{LINEAGE_FILE} does not name this file")
 
 
