@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,16 +91,28 @@ def find_bin_function(name: str) -> BinFunction:
     module_name, _, function_name = name.partition(":")
     try:
         function: BinFunction = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever one's own module does while it is imported
         raise ParamsError(
             "binned.bin_function",
-            f"{name!r} cannot be imported ({error}). Write module:function, the module in the working directory",
+            f"{name!r} cannot be imported ({type(error).__name__}: {error}). Write module:function, the module in the working directory",
         ) from error
+    if not callable(function):
+        raise ParamsError("binned.bin_function", f"{name!r} is no function but {function!r}")
     return function
 
 
 def bin_function_sha256(name: str) -> str:
-    """Digest of the file that holds one's own bin function, part of the shards' keys; empty for an empty name."""
+    """Digest of the module that holds one's own bin function, part of the shards' keys; empty for an empty name.
+
+    Modules that this one imports are not looked at.
+
+    Raises:
+        ParamsError: There is no such function, or its module is no file.
+    """
     if not name:
         return ""
-    return hashlib.sha256(Path(inspect.getfile(find_bin_function(name))).read_bytes()).hexdigest()
+    find_bin_function(name)
+    file = sys.modules[name.partition(":")[0]].__file__
+    if file is None:
+        raise ParamsError("binned.bin_function", f"{name!r} is in no file, so that nobody could tell when it changes")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -62,7 +62,7 @@ def read_signless(text: str) -> int:
     Raises:
         ReadError: It is none.
     """
-    return -checked_number(text[1:]) if text.startswith("N") else checked_number(text)
+    return checked_number(f"-{text[1:]}" if text.startswith("N") else text)
 
 
 def _read(text: str) -> Statement:

@@ -107,7 +107,7 @@ def _read(text: str) -> Statement:
 
 def _number(said: dict[str, Any], key: str) -> int:
     value = said[key]
-    if type(value) is not int or abs(value) > MAX_NUMBER:
+    if type(value) is not int or not -MAX_NUMBER - 1 <= value <= MAX_NUMBER:
         raise ReadError(f"{key} is no whole number up to {MAX_NUMBER}: {shorten(str(value))}")
     return value
 

@@ -39,12 +39,12 @@ class ReadError(ValueError):
 
 
 def checked_number(text: str, *, limit: int = MAX_NUMBER) -> int:
-    """Return an integer of decimal text in `[-limit, limit]`.
+    """Return an integer of decimal text in `[-limit - 1, limit]`, as 32 bits hold them.
 
     Raises:
         ReadError: It is none.
     """
-    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text) or abs(int(text)) > limit:
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text) or not -limit - 1 <= int(text) <= limit:
         raise ReadError(f"{shorten(text)} is no whole number up to {limit}")
     return int(text)
 

@@ -67,9 +67,9 @@ def parse_selection(select: str) -> ast.expr:
     """
     try:
         tree = ast.parse(select.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise ParamsError("event.intervals.select", f"{select!r} is no expression of names with & | - and ( )") from error
-    _check(tree, select)
+        _check(tree, select)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the latter ones for what is nested too deeply
+        raise ParamsError("event.intervals.select", f"{select[:200]!r} is no expression of names with & | - and ( )") from error
     return tree
 
 

@@ -41,7 +41,12 @@ class EventConversion:
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
         """Convert one recording."""
         batches, ledger = convert_recording(
-            source, episode.episode_path, self.params, is_sound=episode.is_sound, is_checked=episode.is_checked
+            source,
+            episode.episode_path,
+            self.params,
+            is_sound=episode.is_sound,
+            is_checked=episode.is_checked,
+            bounds_ns=(episode.start_ns, episode.end_ns) if episode.end_ns else None,
         )
         for topic, counts in ledger["topics"].items():
             listed = episode.num_messages.get(topic, 0)
@@ -72,6 +77,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
             is_sound=episode.is_sound,
             is_checked=episode.is_checked,
             start_ns=episode.start_ns,
+            end_ns=episode.end_ns,
             num_messages={name: topic.num_messages for name, topic in episode.topics.items()},
         )
 

@@ -63,7 +63,13 @@ class _Inside:
 
 
 def convert_recording(
-    source: ByteSource, episode_path: str, params: EventParams, *, is_sound: bool, is_checked: bool = True
+    source: ByteSource,
+    episode_path: str,
+    params: EventParams,
+    *,
+    is_sound: bool,
+    is_checked: bool = True,
+    bounds_ns: tuple[int, int] | None = None,
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert one recording.
 
@@ -73,25 +79,30 @@ def convert_recording(
         params: The stage's params.
         is_sound: The index found nothing wrong with these very bytes, so CRCs are not checked again.
         is_checked: The index read every byte. If not (a URL), the chunks read here are checked, and damage is an error.
+        bounds_ns: First and last log time of all its messages, which the index knows. Without them those that the recording claims count, or else
+            those of the topics read.
 
     Returns:
         Record batches of at most `ROWS_PER_BATCH` rows, made as they are asked for, and the ledger.
 
     Raises:
         ParamsError: A resampling that does not fit the topic's messages.
-        DamagedError: A recording that was not checked before is damaged where it was read.
+        DamagedError: A recording that was sound, or was not checked before, is damaged where it was read.
     """
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
     layout = read_layout(source)
     columns, problems = read_columns(source, layout, topics | hotkey, is_sound=is_sound, is_checked=is_checked)
-    if problems and not is_checked:
-        raise DamagedError(
-            source.path,
-            f"at byte {problems[0].offset}: {problems[0].cause}. It is read in place, which cannot salvage: copy it to a folder, or leave it "
-            "out with raw.exclude",
+    if problems and (is_sound or not is_checked):
+        remedy = (
+            "It was sound when it was indexed: index it anew with `dvc repro --force raw`"
+            if is_checked
+            else "It is read in place, which cannot salvage: copy it to a folder, or leave it out with raw.exclude"
         )
-    selected = activity.select_intervals(params.intervals, _activity_times(columns, params, layout.claimed_bounds_ns))
+        raise DamagedError(source.path, f"at byte {problems[0].offset}: {problems[0].cause}. {remedy}")
+    selected = activity.select_intervals(
+        params.intervals, _activity_times(columns, params, bounds_ns or layout.claimed_bounds_ns)
+    )
     rows: list[TopicRows] = []
     ledger: Counts = {"topics": {}}
     for name, topic in params.topics.items():
@@ -112,9 +123,9 @@ def convert_recording(
 
 
 def _activity_times(
-    columns: Mapping[str, MessageColumns], params: EventParams, claimed_bounds_ns: tuple[int, int] | None
+    columns: Mapping[str, MessageColumns], params: EventParams, bounds_ns: tuple[int, int] | None
 ) -> activity.ActivityTimes:
-    """Collect what the selections look at; the recording's bounds are those of its statistics, which know all topics, where it has them."""
+    """Collect what the selections look at; without `bounds_ns` the recording begins and ends with the topics read."""
 
     def times_of(role: str) -> Int64s | None:
         names = [row.topic for row in params.topics.values() if row.activity == role]
@@ -123,16 +134,16 @@ def _activity_times(
         moments = [columns[name].times_ns for name in names if name in columns]
         return np.sort(np.concatenate([np.empty(0, np.int64), *moments]), kind="stable")
 
-    ends = [(part.times_ns[0], part.times_ns[-1] + 1) for part in columns.values() if len(part)]
-    if claimed_bounds_ns is not None:
-        ends.append((claimed_bounds_ns[0], claimed_bounds_ns[1] + 1))
+    bounds = (
+        [(part.times_ns[0], part.times_ns[-1]) for part in columns.values() if len(part)] if bounds_ns is None else [bounds_ns]
+    )
     releases = np.empty(0, np.int64)
     if activity.uses_hotkey(params.intervals) and KEYBOARD_TOPIC in columns:
         vk, pressed, valid = messages.keyboard_columns(columns[KEYBOARD_TOPIC].payloads)
         releases = columns[KEYBOARD_TOPIC].times_ns[valid][(vk == params.intervals.hotkey_vk) & ~pressed]
     return activity.ActivityTimes(
-        start_ns=int(min((start for start, _ in ends), default=0)),
-        end_ns=int(max((end for _, end in ends), default=0)),
+        start_ns=int(min((first for first, _ in bounds), default=0)),
+        end_ns=int(max((last + 1 for _, last in bounds), default=0)),
         screens=times_of("screen"),
         inputs=times_of("input"),
         hotkey_releases=releases,

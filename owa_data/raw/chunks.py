@@ -103,7 +103,7 @@ def spans_by_index(
         chunk: The chunk.
         content: Its records.
         channel_ids: Channels wanted; those without messages are absent from the result.
-        check: Hold the indexes against the records. False only where that was done before, on the same bytes.
+        check: Hold the indexes against the records. Where that was done before, on the same bytes, only that no message reaches out of the chunk.
 
     Raises:
         MalformedRecordError: An index that does not fit the records. `spans_by_walk` finds the messages all the same.
@@ -119,14 +119,14 @@ def spans_by_index(
     # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64.
     heads = words[offsets]
     lengths = (heads >> 8).view(np.int64)  # the highest byte stands in the next word
+    if lengths.min() < records.MESSAGE_HEAD_BYTES or (offsets + lengths).max() > len(content) - records.RECORD_HEAD_BYTES:
+        raise MalformedRecordError("a message index does not fit its chunk")
     if check:
         channels = np.repeat(np.array(indexed, np.uint64), [len(table) for table in tables])
         sound = (
             np.all(heads & 0xFF == records.MESSAGE)
             and np.all(words[offsets + 8] & 0xFFFFFF == channels << 8)
             and np.array_equal(words[offsets + 15].view(np.int64), times_ns)
-            and lengths.min() >= records.MESSAGE_HEAD_BYTES
-            and lengths.max() <= len(content)
         )
         if not sound:
             raise MalformedRecordError("a message index does not fit its chunk")
@@ -148,7 +148,7 @@ def spans_by_index(
     return spans
 
 
-def _words(content: bytes | memoryview | Octets) -> npt.NDArray[np.uint64]:
+def _words(content: bytes | memoryview) -> npt.NDArray[np.uint64]:
     """View a word at every byte position, aligned or not, without a copy."""
     return np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
 

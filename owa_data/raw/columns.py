@@ -83,6 +83,7 @@ def iter_chunks(
         problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
     """
     waiting = deque(layout.chunks)
+    known: set[int] = set()
     while waiting:
         chunk = waiting.popleft()
         # Without indexes, or in a file whose statistics were not there, only the records themselves tell.
@@ -101,7 +102,8 @@ def iter_chunks(
             lost = count_indexed(source, chunk.index_offsets)
             problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
             # A broken chunk may have been drawn over whole ones, where bytes are missing in between.
-            waiting.extendleft(reversed(find_hidden_chunks(source, chunk, layout)))
+            known = known or {part.data_offset for part in layout.chunks}
+            waiting.extendleft(reversed(find_hidden_chunks(source, chunk, known)))
             yield OpenChunk(b"", {})
             continue
         if unknown := set(spans) - set(layout.channels):

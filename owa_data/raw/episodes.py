@@ -100,7 +100,7 @@ def read_episodes(path: Path) -> list[Episode]:
         raise SchemaError(f"{path} does not exist: build it with `dvc repro raw`") from error
     try:
         episodes = [msgspec.json.decode(line, type=Episode) for line in lines]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path} is not readable ({error}): rebuild it with `dvc repro --force raw`") from error
     for episode in episodes:
         shard_name(episode.episode_path)  # refuses those that lead out of their folder

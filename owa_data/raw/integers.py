@@ -93,7 +93,8 @@ def shape_of(payload: bytes) -> Shape | None:
         >>> shape_of(b'{"vk":87}')
         Shape(literals=(b'{"vk":', b'}'), keys=(b'vk',))
     """
-    literals, keys = [], []
+    literals: list[bytes] = []
+    keys: list[bytes] = []
     literal_start = position = 0
     if len(payload) > MAX_SHAPE_BYTES:
         return None
@@ -107,6 +108,8 @@ def shape_of(payload: bytes) -> Shape | None:
             return None
         if token["integer"] is not None:
             literal = payload[literal_start:position]
+            if literals and not literal:
+                return None  # two integers side by side are one; and no pattern may be matched in more than one way
             key = _KEY.search(literal)
             literals.append(literal)
             keys.append(key[1] if key else b"")

@@ -5,8 +5,10 @@ Input: a `ByteSource`. Output: a `Layout`. No chunk is decompressed here.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +30,7 @@ _OF_SUMMARY = (
     records.SUMMARY_OFFSET,
 )
 _PRIVATE = 0x80  # opcodes from here on belong to applications
-_SEARCH_BYTES = 1 << 20
+_FIRST_SEARCH_BYTES, _SEARCH_BYTES = 1 << 12, 1 << 20  # mostly the next chunk is near
 _CHUNK_FIELDS_BYTES = 40  # of a chunk's content, besides compression name and data
 _MAX_NAME_BYTES = 4
 
@@ -364,12 +366,17 @@ def find_chunk(source: ByteSource, start: int) -> int:
     The form is over 20 bytes that must agree with each other, so that chance matches do not occur. About 1 GB/s.
     """
     smallest = records.RECORD_HEAD_BYTES + _CHUNK_FIELDS_BYTES
-    for block_start in range(start, source.size_bytes, _SEARCH_BYTES):
-        block = bytes(source.read(block_start, _SEARCH_BYTES + CHUNK_HEAD_BYTES))
+    first_stop = min(start + _FIRST_SEARCH_BYTES, source.size_bytes)
+    block_starts = itertools.chain(
+        [start] if start < source.size_bytes else [], range(first_stop, source.size_bytes, _SEARCH_BYTES)
+    )
+    for block_start in block_starts:
+        num_places = _FIRST_SEARCH_BYTES if block_start == start else _SEARCH_BYTES
+        block = bytes(source.read(block_start, num_places + CHUNK_HEAD_BYTES))
         octets = np.frombuffer(block, np.uint8)
         # u64 at every byte position, aligned or not, without a copy.
         words = np.ndarray((max(len(block) - 7, 0),), "<u8", block, strides=(1,))
-        places = np.flatnonzero(octets[:_SEARCH_BYTES] == records.CHUNK)
+        places = np.flatnonzero(octets[:num_places] == records.CHUNK)
         places = places[places + smallest + _MAX_NAME_BYTES <= len(block)]
         lengths = words[places + 1]
         name_bytes = words[places + records.RECORD_HEAD_BYTES + 28] & 0xFFFFFFFF
@@ -385,9 +392,8 @@ def find_chunk(source: ByteSource, start: int) -> int:
     return -1
 
 
-def find_hidden_chunks(source: ByteSource, broken: Chunk, layout: Layout) -> list[Chunk]:
-    """Return the chunks that begin inside a broken one and that `layout` does not have."""
-    known = {chunk.data_offset for chunk in layout.chunks}
+def find_hidden_chunks(source: ByteSource, broken: Chunk, known: AbstractSet[int]) -> list[Chunk]:
+    """Return the chunks that begin inside a broken one, but for those whose `data_offset` is among `known`."""
     found = []
     position = find_chunk(source, broken.data_offset)
     while 0 <= position < broken.data_offset + broken.data_bytes:

@@ -220,26 +220,32 @@ def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -
         int64, of which nothing is known.
     """
     groups: list[_Alike[S]] = []
+    others: list[Int64s] = []
     rest = np.arange(len(payloads))
     wanted = {name.encode() for name in names}
     for _ in range(_MAX_SHAPES):
         if len(rest) < _MIN_ALIKE:
             break
-        samples = rest[:: len(rest) // _NUM_SAMPLES]
-        shape = fixed_shape(payloads.take(samples).to_pylist(), wanted)
-        if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
-            break
+        samples = payloads.take(rest[:: len(rest) // _NUM_SAMPLES]).to_pylist()
         try:
-            message = msgspec.json.decode(payloads[int(rest[0])], type=form)
+            message = msgspec.json.decode(samples[0], type=form)
         except _UNDECODABLE:
-            break
+            shape = None
+        else:
+            shape = fixed_shape(samples, wanted)
+        if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
+            others.append(rest[:1])  # one odd payload says nothing of the rest
+            rest = rest[1:]
+            continue
         keys = [name for name in names if name.encode() in shape.keys]
         matches, values = match_shape(payloads.take(rest), shape, tuple(key.encode() for key in keys))
-        if not matches.any():
-            break
-        groups.append(_Alike(rest[matches], message, dict(zip(keys, values, strict=True))))
+        if matches.any():
+            groups.append(_Alike(rest[matches], message, dict(zip(keys, values, strict=True))))
+        else:  # as at the very end of the buffer
+            others.append(rest[:1])
+            matches[0] = True
         rest = rest[~matches]
-    return groups, rest
+    return groups, np.concatenate([*others, rest])
 
 
 def keyboard_columns(payloads: Payloads) -> tuple[Int64s, Bools, Bools]:
@@ -324,26 +330,30 @@ def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, 
     Returns:
         The valid payloads in order, and the mask of valid payloads: those that reference a frame.
     """
-    old = message_type in _OLD_SCREEN_TYPES
-    if not old:
+    is_old = message_type in _OLD_SCREEN_TYPES
+    if not is_old:
         groups, rest = _split_alike(payloads, Screen)
         screens, valid = decode_payloads(payloads.take(rest), Screen)
         screens += [group.message for group in groups]
         if valid.all() and not any(_needs_slashes(screen.media_ref.uri) for screen in screens):
             return payloads, np.ones(len(payloads), np.bool_)
-    screens, valid = ([], np.zeros(len(payloads), np.bool_)) if old else decode_payloads(payloads, Screen)
-    if len(payloads) and not valid.any():
-        olds, valid = decode_payloads(payloads, _OldScreen)
-        rewritten = [_write_screen(_from_old(screen)) for screen in olds]
-        return Payloads.of(rewritten), valid
-    kept = payloads if valid.all() else payloads.take(valid)
-    slashed = [index for index, screen in enumerate(screens) if _needs_slashes(screen.media_ref.uri)]
-    if not slashed:
-        return kept, valid
-    rows = kept.to_pylist()
-    for index in slashed:
-        rows[index] = _write_screen(screens[index])
-    return Payloads.of(rows), valid
+    # Recorders of any age could write either form, so each payload is what it can be read as.
+    forms: tuple[type[Screen | _OldScreen], ...] = (_OldScreen, Screen) if is_old else (Screen, _OldScreen)
+    valid = np.zeros(len(payloads), np.bool_)
+    rewritten: dict[int, bytes] = {}
+    for form in forms:
+        rest = np.flatnonzero(~valid)
+        found, fits = decode_payloads(payloads.take(rest), form)
+        for index, screen in zip(rest[fits].tolist(), found, strict=True):
+            if isinstance(screen, _OldScreen):
+                rewritten[index] = _write_screen(_from_old(screen))
+            elif _needs_slashes(screen.media_ref.uri):
+                rewritten[index] = _write_screen(screen)
+        valid[rest[fits]] = True
+    kept = np.flatnonzero(valid)
+    if not rewritten:
+        return payloads.take(kept), valid
+    return Payloads.of([rewritten.get(index) or payloads[index] for index in kept.tolist()]), valid
 
 
 def _needs_slashes(uri: str) -> bool:

@@ -44,7 +44,8 @@ def read_metadata(path: str) -> dict[str, dict[str, Any]]:
 def _read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            return [(line, dict(row)) for line, row in enumerate(csv.DictReader(stream), start=2)]
+            reader = csv.DictReader(stream)
+            return [(reader.line_num, dict(row)) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ParamsError("raw.metadata", f"{file} is no CSV in UTF-8 ({error}). Save it as CSV UTF-8") from error
 
@@ -60,8 +61,9 @@ def _read_jsonl(file: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ParamsError("raw.metadata", f"{file}, line {line}: not JSON ({error})") from error
+            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair cannot be written
+        except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number too long to be one
+            raise ParamsError("raw.metadata", f"{file}, line {line}: not JSON in UTF-8 ({error})") from error
         if not isinstance(row, dict):
             raise ParamsError("raw.metadata", f"{file}, line {line}: not a JSON object")
         rows.append((line, row))

@@ -126,7 +126,7 @@ def _read(path: Path) -> tuple[str, list[WatchedRecording]]:
     try:
         head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
         return head.dir, [msgspec.json.decode(line, type=WatchedRecording) for line in lines[1:]]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ParamsError(
             "raw.watch", f"{path} is no list of recordings ({error}). Run `owa-data scan` to write it anew"
         ) from error

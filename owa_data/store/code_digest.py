@@ -25,7 +25,7 @@ _EVENT_ROWS = (*_PAYLOADS, "event/rows.py", "event/grid.py", *_WRITING)
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "index": (*_RECORDINGS, "raw/index.py"),
-    "event": (*_RECORDINGS, "event", *_WRITING),
+    "event": (*_RECORDINGS, "raw/index.py", "event", *_WRITING),
     "fsl": (
         *_EVENT_ROWS,
         "encoding",

@@ -47,7 +47,7 @@ class EpisodeInput:
 
     The content of `input_path` must be that of `input_digest`, see `store/digests.py`; a local file that still has `input_stamp` has it. `is_sound`:
     nothing was found wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
-    `start_ns` is the time of the recording's first message. `num_messages` are those of each topic by
+    `start_ns`, `end_ns` are the times of the recording's first and last message, 0 where nobody looked. `num_messages` are those of each topic by
     the index, empty where nobody counted them. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
     of the key.
     """
@@ -63,6 +63,7 @@ class EpisodeInput:
     is_sound: bool = True
     is_checked: bool = True
     start_ns: int = 0
+    end_ns: int = 0
     num_messages: dict[str, int] = field(default_factory=dict)
     key_extra: dict[str, Any] = field(default_factory=dict)
 

@@ -30,6 +30,9 @@ def test_a_function_of_ones_own_is_part_of_the_key_by_its_content(tmp_path, monk
     assert key != BinnedConversion(BinnedParams()).key_params
     (tmp_path / "key_bins.py").write_text(MY_BINS + "\n")
     assert BinnedConversion(BinnedParams(bin_function="key_bins:by_interval")).key_params != key
+    for name in ("key_bins:__name__", "raising_bins:f", ".bins:f"):
+        with pytest.raises(ParamsError, match=r"binned\.bin_function: .*(no function|cannot be imported)"):
+            _ = BinnedConversion(BinnedParams(bin_function=name)).key_params
     with pytest.raises(ParamsError, match=r"binned\.bin_function: 'key_bins:gone' cannot be imported"):
         _ = BinnedConversion(BinnedParams(bin_function="key_bins:gone")).key_params
 

@@ -255,3 +255,10 @@ def test_json_carries_everything_but_times(table) -> None:
     ]
     assert titles[0] == titles[1]
     assert back.raw_mouse[:, :2].sum() == events.raw_mouse[:, :2].sum()
+
+
+@pytest.mark.parametrize(("name", "options"), [("json", {}), ("hierarchical", {"coordinates": True})])
+def test_the_least_motion_of_32_bits_comes_back(name: str, options: dict[str, bool]) -> None:
+    decoded = create_encoder(name, **options).decode(TokenText.of(text_of(name, raw(-(2**31), 2**31 - 1), **options)))
+    assert not decoded.broken
+    assert decoded.events.raw_mouse[0, :2].tolist() == [-(2**31), 2**31 - 1]

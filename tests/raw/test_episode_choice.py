@@ -52,11 +52,18 @@ def test_metadata_forms(tmp_path: Path) -> None:
     assert read_metadata(str(tmp_path / "m.jsonl")) == {"x/a.mcap": {"n": 1}}
 
 
-@pytest.mark.parametrize("text", ["game\nx\n", "episode_path\na\na\n"])
-def test_bad_metadata_names_file_and_line(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "line"), [("game\nx\n", 2), ("episode_path\na\na\n", 3), ("episode_path,game\n\n\na,x,y\n", 4)])
+def test_bad_metadata_names_file_and_line(tmp_path: Path, text: str, line: int) -> None:
     (tmp_path / "m.csv").write_text(text)
-    with pytest.raises(ParamsError, match=r"m\.csv, line \d"):
+    with pytest.raises(ParamsError, match=rf"m\.csv, line {line}:"):
         read_metadata(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "1" * 5000, '"\\ud800"', "{"])
+def test_json_that_cannot_be_read_or_written_names_file_and_line(tmp_path: Path, value: str) -> None:
+    (tmp_path / "m.jsonl").write_text(f'{{"episode_path": "a", "n": {value}}}\n')
+    with pytest.raises(ParamsError, match=r"m\.jsonl, line 1: not JSON"):
+        read_metadata(str(tmp_path / "m.jsonl"))
 
 
 def test_hash_split_never_moves_an_episode_and_hits_the_fraction() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -108,4 +109,33 @@ def test_type_names_of_all_generations() -> None:
 
 def test_json_of_other_kinds() -> None:
     assert messages.is_json(payloads(b'{"a":[1,2]}', b"{", b'"\xff"', b"", b"3")).tolist() == [True, False, False, False, True]
-    assert json.loads(b'{"a":[1,2]}')
+
+
+@pytest.mark.parametrize("message_type", [messages.SCREEN, "owa.env.gst.msg.ScreenCaptured"])
+def test_screens_of_several_generations_in_one_topic_are_all_read(message_type: str) -> None:
+    old, new = b'{"path":"a.mkv","pts":7}', b'{"media_ref":{"uri":"b.mkv","pts_ns":9}}'
+    found, valid = messages.normalize_screens(payloads(new, old, b"{}", old, new), message_type)
+    assert valid.tolist() == [True, True, False, True, True]
+    references = [json.loads(payload)["media_ref"] for payload in found.to_pylist()]
+    assert references == [{"uri": uri, "pts_ns": pts} for uri, pts in (("b.mkv", 9), ("a.mkv", 7), ("a.mkv", 7), ("b.mkv", 9))]
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"no JSON", b'{\n"event_type": "press", "vk": 3}', b"1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1"]
+)
+def test_one_odd_payload_in_front_does_not_send_all_to_the_parser(odd: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    decode = messages.decode_payloads
+    monkeypatch.setattr(messages, "decode_payloads", lambda rows, form: (parsed.append(len(rows)), decode(rows, form))[1])
+    rows = [b'{"event_type":"press","vk":%d}' % (number % 90 + 10) for number in range(200)]
+    vk, _, valid = messages.keyboard_columns(payloads(odd, *rows))
+    assert vk.tolist()[-200:] == [number % 90 + 10 for number in range(200)]
+    assert valid.tolist() == [odd.endswith(b"}"), *[True] * 200]
+    assert sum(parsed) <= 3
+
+
+def test_payloads_that_are_no_json_take_no_time() -> None:
+    rows = [b"1" + b"-1" * 25, *[b"1" * 60 + b"x"] * 40]
+    start = time.perf_counter()
+    assert not messages.keyboard_columns(payloads(*rows))[2].any()
+    assert time.perf_counter() - start < 5

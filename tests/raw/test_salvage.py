@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import time
 
 import numpy as np
 import pytest
+from mcap.writer import CompressionType
 
 from owa_data.errors import DamagedError, NotMcapError, ParamsError
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, SplitParams, TopicParams
+from owa_data.raw import records
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.raw.chunks import MAX_CHUNK_BYTES
 from owa_data.raw.index import SALVAGED, SOUND, read_facts
-from owa_data.raw.layout import find_chunk
+from owa_data.raw.layout import find_chunk, read_layout
 from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import MemorySource
@@ -183,16 +187,17 @@ def test_a_broken_clock_does_not_stretch_the_recording(time_ns, select):
 def test_a_recording_is_as_long_in_every_container_shape(shape):
     params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")}, intervals=IntervalParams(select="whole_file"))
     start_ns = 1_750_000_000_000_000_000
-    # Another topic begins and ends the recording, which only its statistics know.
+    # Another topic begins and ends the recording.
     messages = [
         ("window", "desktop/WindowInfo", start_ns, b"{}"),
         *[(topic, kind, start_ns + 1000 + time_ns % 10**9, payload) for topic, kind, time_ns, payload in keys(20)],
         ("window", "desktop/WindowInfo", start_ns + 5 * 10**9, b"{}"),
     ]
     content = write_mcap(messages, **SHAPES[shape])
-    ledger = convert_recording(MemorySource("a", content), "a", params, is_sound=False)[1]
-    if shape != "no_summary":
-        assert ledger["active_ns"] == 5 * 10**9 + 1
+    facts = facts_of(content)
+    bounds_ns = facts.start_ns, facts.end_ns
+    ledger = convert_recording(MemorySource("a", content), "a", params, is_sound=False, bounds_ns=bounds_ns)[1]
+    assert ledger["active_ns"] == 5 * 10**9 + 1
     assert ledger["rows"] == 20
 
 
@@ -372,3 +377,41 @@ def test_references_are_counted_by_file_however_many_there_are():
             **dict.fromkeys(sorted(set(names) - {"a.mkv"}), 1),
             "a.mkv": 500,
         }
+
+
+def test_statistics_that_lie_of_the_time_do_not_stretch_a_recording(tmp_path):
+    start_ns = 1_750_000_000_000_000_000
+    content = write_mcap(keys(20, start_ns=start_ns), enable_crcs=False)
+    # In the chunk, in the statistics, in the chunk index.
+    places = [found.start() for found in re.finditer(re.escape(struct.pack("<QQ", start_ns, start_ns + 19)), content)]
+    content = put(content, places[1], bytes(8))
+    assert read_layout(MemorySource("a", content)).claimed_bounds_ns == (0, start_ns + 19)
+    (tmp_path / "a.mcap").write_bytes(content)
+    raw = RawParams(dir=str(tmp_path), watch=str(tmp_path), metadata="")
+    runtime = RuntimeParams(num_workers=1, progress=False)
+    [episode] = event_inputs(build_index(raw, ShardCache(tmp_path / "cache"), runtime).episodes, str(tmp_path))
+    params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")}, intervals=IntervalParams(select="whole_file"))
+    _, ledger = EventConversion(params).convert(MemorySource("a", content), episode)
+    assert ledger["active_ns"] == 20
+
+
+def test_a_message_that_reaches_out_of_its_chunk_is_damage_even_where_the_index_was_believed():
+    content = bytearray(write_mcap(keys(40), chunk_size=1 << 20, compression=CompressionType.NONE, enable_crcs=False))
+    params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")})
+    place = content.find(b'{"event_type"') - records.MESSAGE_HEAD_BYTES - 8  # the length of the first message
+    for length in (3, 1 << 40):
+        content[place : place + 8] = length.to_bytes(8, "little")
+        with pytest.raises(DamagedError, match="It was sound when it was indexed: index it anew with `dvc repro --force raw`"):
+            convert_recording(MemorySource("a", bytes(content)), "a", params, is_sound=True)
+
+
+def test_many_broken_chunks_take_no_longer_each_than_few():
+    def seconds(num_messages):
+        content = write_mcap(keys(num_messages), chunk_size=64, compression=CompressionType.NONE)
+        content = content.replace(b"event_type", b"event_typo")  # no CRC fits any more
+        start = time.perf_counter()
+        assert len(facts_of(content).damage) > num_messages / 4
+        return time.perf_counter() - start
+
+    few, many = min(seconds(500) for _ in range(3)), seconds(4000)
+    assert many < 8 * few * 4
