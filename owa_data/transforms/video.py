@@ -39,6 +39,8 @@ _SEEK_BEYOND_S = 2
 _SHARED_FORMATS = ("yuv420p", "yuvj420p")
 _SHARED_WIDTH_PX = 16
 _MAX_REORDERED_FRAMES = 32  # H.264 and HEVC reorder 16 at most
+_EBML = b"\x1a\x45\xdf\xa3"  # Matroska and WebM begin with it
+_HEAD_BYTES = 4096
 
 
 class VideoReader:
@@ -68,6 +70,7 @@ class VideoReader:
         self._bounds: list[int] = []
         self._shown: av.VideoFrame | None = None
         self._next: av.VideoFrame | None = None
+        self._missing: int | None = None
 
     def read(self, times_ns: Sequence[int], size_px: tuple[int, int] | None) -> list[Image]:
         """Return the frames at some times, in the order asked.
@@ -117,8 +120,8 @@ class VideoReader:
         while self._next is not None and self._next.pts <= bound:
             shown, self._next = self._next, self._advance()
         self._shown = shown
-        if self._next is None and bound > self._end(shown):
-            raise MediaError(self.location, f"ends before {time_ns} ns: its last frame is at {_to_ns(shown.pts, self._tick)} ns")
+        if self._next is None:
+            self._check_end(shown, bound, time_ns)
         return shown
 
     def _seek(self, bound: int, time_ns: int) -> av.VideoFrame:
@@ -175,8 +178,21 @@ class VideoReader:
                 return frame
         return None
 
-    def _end(self, last: av.VideoFrame) -> int:
-        """Tick at which the video ends, as its header says, but not before its last frame does.
+    def _check_end(self, last: av.VideoFrame, bound: int, time_ns: int) -> None:
+        """Refuse a time after the end. The last frame shows until the header says, which of screens that do not change can be long.
+
+        The header of a cut-off file still says when the whole one ended: of such a file the last frame shows no longer than any other.
+        """
+        if bound <= last.pts + max(last.duration or 0, 1) + 1:
+            return
+        num_missing = self._num_missing()
+        if bound <= self._stated_end() and not num_missing:
+            return
+        cut = f"; the file is cut off, {num_missing:,} bytes are missing: copy it anew" if num_missing else ""
+        raise MediaError(self.location, f"ends before {time_ns} ns: its last frame is at {_to_ns(last.pts, self._tick)} ns{cut}")
+
+    def _stated_end(self) -> int:
+        """Tick at which the video ends, as its header says.
 
         Some recorders count the stated duration from 0, some from the first frame; the later end is taken.
         """
@@ -185,7 +201,27 @@ class VideoReader:
         stated = self._stream.duration
         if stated is None and self._container.duration is not None:
             stated = int(Fraction(self._container.duration, av.time_base) / self._tick) + 1
-        return max((self._stream.start_time or 0) + (stated or 0), last.pts + max(last.duration or 0, 1)) + 1
+        return (self._stream.start_time or 0) + (stated or 0) + 1
+
+    def _num_missing(self) -> int:
+        """Bytes that the file lacks of those it says it has: in the length of a Matroska segment, or in the index of an MP4 file."""
+        if self._missing is None:
+            index = self._stream.index_entries
+            indexed = index[-1].pos + index[-1].size if len(index) else 0
+            head, size_bytes = self._head_and_size()
+            self._missing = max(_stated_bytes(head) - size_bytes, indexed - size_bytes, 0)
+        return self._missing
+
+    def _head_and_size(self) -> tuple[bytes, int]:
+        if self._file is None:
+            with open(self.location, "rb") as file:  # noqa: PTH123 a path, as FFmpeg took it
+                return file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size
+        position = self._file.tell()  # FFmpeg reads on from here
+        size_bytes = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        head = self._file.read(_HEAD_BYTES)
+        self._file.seek(position)
+        return head, size_bytes
 
     def _to_image(self, frame: av.VideoFrame, size_px: tuple[int, int] | None) -> Image:
         size = width, height = size_px or (frame.width, frame.height)
@@ -196,6 +232,26 @@ class VideoReader:
         if can_share and plane.line_size == 4 * width:
             return shared_image(size, plane)
         return rgb_image(size, memoryview(plane), plane.line_size, "RGBX" if can_share else "RGB")
+
+
+def _stated_bytes(head: bytes) -> int:
+    """Size of a Matroska file by its first bytes; 0 if it is none, or was written without going back to note its size.
+
+    It is two elements, EBML header and segment. Each is a name of four bytes, a length, and that many bytes. The zero bits that a length begins
+    with tell how many bytes follow its first; after them and a one it is big-endian, all ones where it is not known.
+    """
+    if not head.startswith(_EBML):
+        return 0
+    end = 0
+    for _ in ("header", "segment"):
+        start = end + len(_EBML)
+        length = 9 - int.from_bytes(head[start : start + 1]).bit_length()
+        unknown = (1 << 7 * length) - 1
+        size = int.from_bytes(head[start : start + length]) & unknown
+        if size == unknown:
+            return 0
+        end = start + length + size
+    return end
 
 
 def _has_equal_pixels(frame: av.VideoFrame) -> bool:

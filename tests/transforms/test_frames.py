@@ -132,6 +132,58 @@ def test_before_the_first_frame_and_after_the_end_is_an_error(video):
     reader.close()
 
 
+def rewrite(source, path, **options):
+    """Put the packets of a video into another file, its last frame lasting until 9 s."""
+    with av.open(str(source)) as old, av.open(str(path), "w", **options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.dts is not None]
+        packets[-1].duration = 9000 - packets[-1].pts
+        for packet in packets:
+            packet.stream = stream
+            new.mux(packet)
+
+
+@pytest.fixture(params=["a.mkv", "a.mp4"])
+def lasting(request, tmp_path):
+    """A screen that does not change from 1.233 s to 9 s, and the times of its frames, in whole ms."""
+    pts_ns = np.rint(constant_times() / MS).astype(int) * MS
+    write_video(tmp_path / "short.mkv", coded_frames(pts_ns), pts_ns)
+    path = tmp_path / request.param
+    rewrite(tmp_path / "short.mkv", path, options={"movflags": "faststart"} if path.suffix == ".mp4" else {})
+    return path, pts_ns
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_the_last_frame_shows_until_the_stated_end(lasting, is_remote):
+    path, pts_ns = lasting
+    reader = VideoReader(f"file://{path}" if is_remote else str(path))
+    last = round(pts_ns[-1] / 1e6)
+    assert codes_of(reader.read([int(pts_ns[-1]), 2_000 * MS, 8_900 * MS], None)) == [last] * 3
+    assert codes_of(reader.read([int(pts_ns[7])], None)) == [round(pts_ns[7] / 1e6)]
+    with pytest.raises(MediaError, match=r"ends before 9100000000 ns: its last frame is at 1233000000 ns$"):
+        reader.read([9_100 * MS], None)
+    reader.close()
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_a_cut_off_video_ends_with_its_last_frame(lasting, is_remote):
+    """Its header still says that it lasts until 9 s."""
+    path, pts_ns = lasting
+    whole = path.read_bytes()
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos is not None]
+    cut = path.with_name(f"cut{path.suffix}")
+    cut.write_bytes(whole[: packets[40].pos])  # 40 whole packets, and of Matroska the head of one more
+    reader = VideoReader(f"file://{cut}" if is_remote else str(cut))
+    assert codes_of(reader.read(pts_ns[:40].tolist(), None)) == np.rint(pts_ns[:40] / 1e6).astype(int).tolist()
+    for time_ns in (int(pts_ns[42]), 1_000 * MS, 8_900 * MS):
+        missing = rf"ends before {time_ns} ns: .* the file is cut off, {len(whole) - packets[40].pos:,} bytes are missing: copy"
+        with pytest.raises(MediaError, match=missing):
+            reader.read([time_ns], None)
+    assert codes_of(reader.read([int(pts_ns[7])], None)) == [round(pts_ns[7] / 1e6)]
+    reader.close()
+
+
 @pytest.mark.parametrize("size_px", [(16, 8), (32, 38), (208, 80), (448, 448), (1040, 36)])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p"])
 def test_images_that_share_the_decoders_memory_have_the_pixels_of_copied_ones(pixel_format, size_px):
@@ -194,6 +246,22 @@ def test_real_videos_in_any_order(name):
         # A recorder writes 16,666,666 where Matroska keeps 17 ms.
         found = np.asarray(reader.read([pts * MS - 400_000], None)[0]).astype(int)
         assert np.abs(found - frames[pts]).max() <= 2, pts
+    reader.close()
+
+
+@pytest.mark.parametrize(("name", "end_ms"), [("0.3.2", 6030), ("0.4.2", 7790), ("0.5.1", 7450)])
+def test_real_videos_show_their_last_frame_until_they_end(name, end_ms, tmp_path):
+    """0.3.2 does so for more than a second; cut to 60 % it does no more."""
+    path = shared_path(f"recordings/{name}.mkv")
+    reader = VideoReader(str(path))
+    assert len(reader.read([end_ms * MS], None)) == 1
+    with pytest.raises(MediaError, match="ends before"):
+        reader.read([(end_ms + 100) * MS], None)
+    reader.close()
+    (tmp_path / "cut.mkv").write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    reader = VideoReader(str(tmp_path / "cut.mkv"))
+    with pytest.raises(MediaError, match="cut off"):
+        reader.read([end_ms * MS], None)
     reader.close()
 
 
