@@ -136,10 +136,10 @@ def _examine_media(recording: FoundRecording, uri: str, pts_ns: npt.NDArray[np.i
     except (OSError, ValueError):
         return msgspec.structs.replace(seen, state="missing", problems=(f"{path} does not exist",))
     seen = msgspec.structs.replace(seen, size_bytes=size_bytes)
-    return seen if seen.largest_pts_ns < 0 else _examine_video(path, seen)
+    return seen if seen.largest_pts_ns < 0 else _examine_video(path, seen, pts_ns[pts_ns >= 0])
 
 
-def _examine_video(path: Path, seen: MediaExamination) -> MediaExamination:
+def _examine_video(path: Path, seen: MediaExamination, asked_ns: npt.NDArray[np.int64]) -> MediaExamination:
     import av
 
     times, is_key = [], []
@@ -169,6 +169,7 @@ def _examine_video(path: Path, seen: MediaExamination) -> MediaExamination:
         problems.append(f"screens refer to {late_s:.3f} s, but it ends at {end_s:.3f} s: cut off, or of another recording")
     if not len(keys_ns) or keys_ns[0] > frames_ns[0]:
         problems.append("it does not begin with a keyframe: its first frames cannot be decoded")
+    problems += _missing_frames(asked_ns[asked_ns < end_ns], frames_ns, usual_ns + int(tick_ns), int(tick_ns))
     return msgspec.structs.replace(
         seen,
         num_frames=len(frames_ns),
@@ -179,3 +180,22 @@ def _examine_video(path: Path, seen: MediaExamination) -> MediaExamination:
         variable_rate=bool(len(intervals_ns) and np.any(np.abs(intervals_ns - usual_ns) > rounding_ns)),
         problems=tuple(problems),
     )
+
+
+def _missing_frames(
+    asked_ns: npt.NDArray[np.int64], frames_ns: npt.NDArray[np.int64], near_ns: int, tick_ns: int
+) -> tuple[str, ...]:
+    """Tell screens without a frame near them. A gap alone is no fault, since a screen may not change for long.
+
+    Recorders refer to a frame by its own time. One that refers to any time, as most references then show, means the frame that is on the screen.
+    """
+    if not len(asked_ns):
+        return ()
+    shown = np.maximum(np.searchsorted(frames_ns, asked_ns + tick_ns, side="right") - 1, 0)
+    late_ns = np.abs(asked_ns - frames_ns[shown])
+    far = late_ns > near_ns
+    if not far.any() or np.median(late_ns) > tick_ns:
+        return ()
+    first_s, last_s, most_s = (time_ns / _NS_PER_S for time_ns in (asked_ns[far].min(), asked_ns[far].max(), late_ns.max()))
+    lacks = f"{int(far.sum()):,} screens refer to frames that it lacks, from {first_s:.3f} s to {last_s:.3f} s"
+    return (f"{lacks}; up to {most_s:.3f} s after the frame before: damaged, or of another recording",)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -39,6 +40,9 @@ _SEEK_BEYOND_S = 2
 _SHARED_FORMATS = ("yuv420p", "yuvj420p")
 _SHARED_WIDTH_PX = 16
 _MAX_REORDERED_FRAMES = 32  # H.264 and HEVC reorder 16 at most
+# Of other formats a packet may be no frame, such as the hidden reference frames of VP8.
+_FRAME_PER_PACKET = ("h264", "hevc")
+_B_FRAME = 3  # AV_PICTURE_TYPE_B
 _EBML = b"\x1a\x45\xdf\xa3"  # Matroska and WebM begin with it
 _HEAD_BYTES = 4096
 
@@ -71,6 +75,9 @@ class VideoReader:
         self._shown: av.VideoFrame | None = None
         self._next: av.VideoFrame | None = None
         self._missing: int | None = None
+        self._lost: list[int] = []  # packets between `_shown` and `_next` of which the decoder made no frame
+        self._damaged: set[int] = set()  # frames, by time
+        self._spreads = False
 
     def read(self, times_ns: Sequence[int], size_px: tuple[int, int] | None) -> list[Image]:
         """Return the frames at some times, in the order asked.
@@ -122,6 +129,7 @@ class VideoReader:
         self._shown = shown
         if self._next is None:
             self._check_end(shown, bound, time_ns)
+        self._check_sound(shown, bound, time_ns)
         return shown
 
     def _seek(self, bound: int, time_ns: int) -> av.VideoFrame:
@@ -134,9 +142,9 @@ class VideoReader:
         while True:
             at_start = target <= start
             self._container.seek(max(target, start), stream=self._stream)
-            self._frames = self._decode()
+            self._frames, self._spreads = self._decode(), False
             first = self._advance()
-            if first is not None and first.pts <= bound:
+            if first is not None and first.pts <= bound and (at_start or not first.is_corrupt):
                 self._next = self._advance()
                 return first
             if at_start:
@@ -151,8 +159,13 @@ class VideoReader:
         frames that others refer to come before those that are shown earlier, so that this is often known from the packets before. The decoder
         then leaves such a frame out if none refers to it: about half of all where an encoder uses B-frames.
         """
+        import av
+
         context = self._stream.codec_context
         earlier: deque[int] = deque(maxlen=_MAX_REORDERED_FRAMES)
+        waiting: list[int] = []  # a heap: packets of which no frame came yet
+        refused: set[int] = set()
+        is_frame_each = context.name in _FRAME_PER_PACKET
         may_skip = False
         highest = -1
         context.skip_frame = "DEFAULT"
@@ -165,7 +178,28 @@ class VideoReader:
                     context.skip_frame = "NONREF" if may_skip else "DEFAULT"
                 earlier.append(pts)
                 highest = max(highest, pts)
-            yield from packet.decode()
+                if is_frame_each and not packet.is_discard:
+                    heappush(waiting, pts)
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                # Those before it may still be sound, and so are those from the next keyframe on.
+                if pts is not None:
+                    refused.add(pts)
+                    if not is_frame_each:
+                        heappush(waiting, pts)
+                continue
+            for frame in frames:
+                if frame.pts is None:
+                    continue
+                self._lost = []
+                while waiting and waiting[0] <= frame.pts:
+                    pts = heappop(waiting)
+                    if pts < frame.pts:
+                        self._lost.append(pts)
+                        self._spreads = self._spreads or pts in refused
+                yield frame
+        self._lost = waiting
 
     def _is_passed(self, pts: int, earlier: Iterable[int]) -> bool:
         """Whether one of the packets `earlier` is shown after `pts`, and not after the first bound that `pts` is within."""
@@ -173,10 +207,33 @@ class VideoReader:
         return position < len(self._bounds) and any(pts < other <= self._bounds[position] for other in earlier)
 
     def _advance(self) -> av.VideoFrame | None:
-        for frame in self._frames:
-            if frame.pts is not None:
-                return frame
-        return None
+        frame = next(self._frames, None)
+        if frame is not None:
+            self._note_damage(frame)
+        return frame
+
+    def _note_damage(self, frame: av.VideoFrame) -> None:
+        """Remember a frame that the decoder mended, or that is drawn over such a one or over a lost one.
+
+        Damage spreads up to the next keyframe; that of B-frames does not, as most encoders refer to none of them.
+        """
+        if frame.is_corrupt:
+            self._damaged.add(frame.pts)
+            self._spreads = self._spreads or frame.pict_type != _B_FRAME
+        elif frame.key_frame:
+            self._spreads = False
+        elif self._spreads:
+            self._damaged.add(frame.pts)
+
+    def _check_sound(self, shown: av.VideoFrame, bound: int, time_ns: int) -> None:
+        """Refuse a frame that is damaged, or that shows only because the right one could not be decoded."""
+        if shown.pts in self._damaged:
+            raise MediaError(self.location, f"is damaged at {time_ns} ns, or at a frame before that this one is drawn over")
+        # What was left out on purpose is passed by now: another frame came after it.
+        if any(shown.pts < pts <= bound for pts in self._lost):
+            raise MediaError(
+                self.location, f"is damaged at {time_ns} ns: no frame can be decoded after {_to_ns(shown.pts, self._tick)} ns"
+            )
 
     def _check_end(self, last: av.VideoFrame, bound: int, time_ns: int) -> None:
         """Refuse a time after the end. The last frame shows until the header says, which of screens that do not change can be long.

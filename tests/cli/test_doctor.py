@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
+import av
 import pytest
 
 from owa_data.cli.main import main
@@ -81,12 +83,44 @@ def test_each_fault_is_found(sound, tmp_path, capsys):
     assert "8 recordings: 1 not_mcap, 1 salvaged, 6 sound; 7 with problems of their own or of their media" in output
 
 
+def test_frames_missing_in_the_middle(sound, tmp_path, capsys):
+    shutil.copy(sound / "a" / "one.mcap", tmp_path / "one.mcap")
+    with av.open(str(sound / "a" / "one.mkv")) as old, av.open(str(tmp_path / "one.mkv"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.pts is not None]
+        missing_s = [packet.pts / 1000 for packet in packets[40:90]]
+        for packet in packets[:40] + packets[90:]:
+            packet.stream = stream
+            new.mux(packet)
+    status, output = doctor(capsys, str(tmp_path))
+    assert status == 1
+    # The first of them is as near to the frame before as any frame is.
+    found = re.search(r"! one\.mkv: (\d+) screens refer to frames that it lacks, from ([\d.]+) s to ([\d.]+) s; up to", output)
+    assert 48 <= int(found[1]) <= 50
+    assert missing_s[0] <= float(found[2]) <= missing_s[4]
+    assert abs(float(found[3]) - missing_s[-1]) < 0.002
+
+
+def test_a_screen_that_does_not_change_lacks_no_frames(sound, tmp_path, capsys):
+    """Screens 16 ms apart, of a video whose frames are up to 100 ms apart."""
+    payloads = [
+        json.dumps({"utc_ns": 1, "media_ref": {"uri": "one.mkv", "pts_ns": i * 16_000_000}}).encode() for i in range(1, 120)
+    ]
+    content = write_mcap([("screen", "desktop/ScreenCaptured", 1000 + i, payload) for i, payload in enumerate(payloads)])
+    (tmp_path / "one.mcap").write_bytes(content)
+    shutil.copy(sound / "a" / "one.mkv", tmp_path / "one.mkv")
+    status, output = doctor(capsys, str(tmp_path))
+    assert status == 0, output
+
+
 def test_real_recordings(capsys):
     status, output = doctor(capsys, str(shared_path("recordings")), "--json")
     assert status == 1  # one of them lacks its video
     rows = {row["episode_path"]: row for row in map(json.loads, output.splitlines())}
     media = rows["0.3.2.mcap"]["media"][0]
     assert (media["num_frames"], media["num_references"], media["variable_rate"]) == (49, 49, True)
+    whole = [rows[f"{name}.mcap"]["media"][0]["problems"] for name in ("0.3.2", "0.4.2", "0.5.1")]
+    assert whole == [[], [], []]
     assert rows["0.5.x-video-missing.mcap"]["media"][0]["state"] == "missing"
 
 

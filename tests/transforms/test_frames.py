@@ -249,6 +249,69 @@ def test_real_videos_in_any_order(name):
     reader.close()
 
 
+def spoil(source, path, number, first_share=0.5):
+    """Zero a packet of a video, the one of some number in the order of decoding, from a share of its bytes on; return the times of all packets in ms."""
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+    whole, coded = source.read_bytes(), bytes(packets[number])
+    assert whole.count(coded) == 1
+    num_kept = int(len(coded) * first_share)
+    path.write_bytes(whole.replace(coded, coded[:num_kept] + bytes(len(coded) - num_kept)))
+    return [packet.pts for packet in packets]
+
+
+def read_each(path, times_ms):
+    """Which frames can be read, each by itself and in any order: time to pixels, None where it is said to be damaged."""
+    found, reader = {}, VideoReader(str(path))
+    for time_ms in np.random.default_rng(4).permutation(times_ms).tolist():
+        try:
+            found[time_ms] = np.asarray(reader.read([time_ms * MS], None)[0]).astype(int)
+        except MediaError:
+            found[time_ms] = None
+    reader.close()
+    return found
+
+
+def test_a_damaged_frame_and_those_drawn_over_it_are_errors(tmp_path):
+    pts_ns = constant_times()
+    write_video(tmp_path / "a.mkv", coded_frames(pts_ns), pts_ns)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        keys = [number for number, packet in enumerate(container.demux(video=0)) if packet.is_keyframe]
+    next_key = min(key for key in keys if key > 40)
+    assert 40 not in keys, "else this test is about something else"
+    times_ms = spoil(tmp_path / "a.mkv", tmp_path / "b.mkv", 40)
+    whole, broken = read_each(tmp_path / "a.mkv", times_ms), read_each(tmp_path / "b.mkv", times_ms)
+    assert [time_ms for time_ms in times_ms if broken[time_ms] is None] == times_ms[40:next_key]
+    assert all(picture is None or np.array_equal(picture, whole[time_ms]) for time_ms, picture in broken.items())
+    # All at once, as a batch does.
+    reader = VideoReader(str(tmp_path / "b.mkv"))
+    with pytest.raises(MediaError, match="is damaged at 666666666 ns"):
+        reader.read(pts_ns.tolist(), None)
+    sound_ns = np.delete(pts_ns, range(40, next_key))
+    assert codes_of(reader.read(sound_ns.tolist(), None)) == np.rint(sound_ns / MS).astype(int).tolist()
+    reader.close()
+
+
+def test_a_damaged_b_frame_spoils_no_other(tmp_path):
+    pts_ns = constant_times()
+    write_video(tmp_path / "a.mkv", coded_frames(pts_ns), pts_ns, max_b_frames=1)
+    times_ms = spoil(tmp_path / "a.mkv", tmp_path / "b.mkv", 0, first_share=1)
+    number = next(number for number in range(30, 60) if times_ms[number] < times_ms[number - 1])
+    spoil(tmp_path / "a.mkv", tmp_path / "b.mkv", number)
+    broken = read_each(tmp_path / "b.mkv", times_ms)
+    assert [time_ms for time_ms, picture in broken.items() if picture is None] == [times_ms[number]]
+
+
+@pytest.mark.parametrize("first_share", [0, 0.01])
+def test_a_frame_that_does_not_come_out_is_not_replaced_by_the_one_before(tmp_path, first_share):
+    """The decoder of HEVC leaves out what it cannot make sense of, and all after it where the video has but one keyframe."""
+    path = shared_path("recordings/0.5.1.mkv")
+    times_ms = spoil(path, tmp_path / "a.mkv", 10, first_share)
+    before, after = read_each(path, times_ms), read_each(tmp_path / "a.mkv", times_ms)
+    assert [time_ms for time_ms in times_ms if after[time_ms] is None] == times_ms[10:]
+    assert all(np.array_equal(before[time_ms], after[time_ms]) for time_ms in times_ms[:10])
+
+
 @pytest.mark.parametrize(("name", "end_ms"), [("0.3.2", 6030), ("0.4.2", 7790), ("0.5.1", 7450)])
 def test_real_videos_show_their_last_frame_until_they_end(name, end_ms, tmp_path):
     """0.3.2 does so for more than a second; cut to 60 % it does no more."""
