@@ -95,9 +95,7 @@ class ImageLoader:
             try:
                 for index, image in zip(indices, self._read_frames(location, times_ns), strict=True):
                     images[index] = image
-            except (MediaError, OSError) as error:
-                if self.on_error == "error":
-                    raise self._explained(references[indices[0]], screens[indices[0]], error) from error
+            except (MediaError, OSError):
                 self._read_one_by_one(location, indices, references, screens, images)
         num_placeholders = self.counts["placeholders"] - placeholders_before
         self.counts["loaded"] += sum(image is not None for image in images) - num_placeholders
@@ -111,7 +109,7 @@ class ImageLoader:
         screens: list[Screen],
         images: list[Image | None],
     ) -> None:
-        """Find out which frames of a video fail."""
+        """Find out which frames of a video fail; the first that does stops all where `on_error` is `error`, by its own name."""
         for index in indices:
             try:
                 images[index] = self._read_frames(location, [screens[index].media_ref.pts_ns or 0])[0]

@@ -373,6 +373,17 @@ def test_failures_by_policy_are_counted(tmp_path):
             loader(tmp_path).load([failing])
 
 
+@pytest.mark.parametrize("decoder", ["pyav", "tensorcodec"])
+def test_the_error_of_a_batch_names_the_row_that_failed(tmp_path, decoder):
+    (tmp_path / "a").mkdir()
+    pts_ns = constant_times()
+    write_video(tmp_path / "a" / "v.mkv", coded_frames(pts_ns), pts_ns)
+    times_ns = [int(pts_ns[5]), 90_000_000_000, int(pts_ns[3])]
+    rows = [ImageReference("a/one.mcap", f"row {number}", screen_json("v.mkv", time)) for number, time in enumerate(times_ns)]
+    with pytest.raises(MediaError, match=r'^a/one\.mcap: row 1, reference \{"uri":"v\.mkv","pts_ns":90000000000\}: '):
+        loader(tmp_path, decoder=decoder).load(rows)
+
+
 def test_unknown_options_are_refused():
     with pytest.raises(ParamsError, match=r"decoder: 'cv2' is not known\. Decoders: pyav"):
         loader("", decoder="cv2")
