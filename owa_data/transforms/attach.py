@@ -10,6 +10,7 @@ stands in its `owa.json`.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Callable
 from functools import cache
@@ -48,8 +49,10 @@ NEEDED_COLUMNS = {
 # Rows of a streamed dataset that are transformed together; their images are in memory at once.
 _STREAMED_ROWS = 4
 
-# Methods of `Dataset` that give another dataset of the same rows.
-_SAME_ROWS = ("select", "shuffle", "filter", "sort", "skip", "take", "shard", "train_test_split")
+# Methods of `Dataset` and `IterableDataset` that give another dataset of rows that were made in the same way.
+_SAME_ROWS = ("select", "shuffle", "filter", "sort", "skip", "take", "shard", "train_test_split", "map", "select_columns")
+
+logger = logging.getLogger(__name__)
 
 
 def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
@@ -59,13 +62,14 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
         dataset: Any `datasets.Dataset` of stored rows, also after `select`, `shuffle`, `filter`, `train_test_split` or `concatenate_datasets`; or a
             `DatasetDict`, whose splits all get it. A streamed dataset cannot be changed in place: use the one that is returned.
         stage: `event`, `fsl` or `binned`; empty takes what `owa.json` says.
-        **options: Of the stage's `create_*_dataset_transform`. Image size (fsl) and instructions (binned) come from `owa.json` where they are not given.
+        **options: Of the stage's `create_*_dataset_transform`. Image size (fsl) and instructions (binned) come from `owa.json` where they are not given;
+            `image_size_px=None` keeps the size of the recorded images.
 
     Returns:
         The dataset itself; for a streamed one, one that applies the transform as it goes.
 
     Raises:
-        ParamsError: An unknown stage, or none given and no `owa.json`.
+        ParamsError: An unknown stage, or none given and no `owa.json`; images of an fsl dataset, but no size for them is given or found.
         SchemaError: The dataset lacks the columns of the stage.
     """
     if isinstance(dataset, dict):
@@ -76,11 +80,16 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
     stage = stage or (lineages[0].kind if lineages else "")
     if stage not in CREATE:
         raise ParamsError("stage", f"{stage!r} is not known. Stages: {', '.join(CREATE)}")
+    if dataset.column_names is None:
+        raise SchemaError(
+            "the columns of this stream are not known: give `map` its features=..., such as those of the stream before it"
+        )
     columns = [name for name in NEEDED_COLUMNS.get(stage, dataset.column_names) if name in dataset.column_names]
     missing = {"event": "mcap_message", "fsl": "input_ids", "binned": "bin_idx"}[stage]
     if missing not in dataset.column_names:
         raise SchemaError(f"this is no {stage} dataset: it has no column {missing}; columns: {', '.join(dataset.column_names)}")
-    transform = CREATE[stage](**(_facts(stage, lineages) | options))
+    options = _facts(stage, lineages, options) | options
+    transform = CREATE[stage](**options)
     if not hasattr(dataset, "set_transform"):
         needed = dataset.select_columns(columns)
         return needed.map(transform, batched=True, batch_size=_STREAMED_ROWS, remove_columns=columns)
@@ -88,12 +97,13 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
     return dataset
 
 
-def _facts(stage: str, lineages: list[Lineage]) -> dict[str, Any]:
-    """Options that `owa.json` knows."""
-    if stage == "fsl":
-        sizes = {tuple(lineage.facts["tokenizer"]["image"]["image_size_px"]) for lineage in lineages if lineage.kind == "fsl"}
-        return {"image_size_px": sizes.pop()} if len(sizes) == 1 else {}
-    if stage == "binned":
+def _facts(stage: str, lineages: list[Lineage], options: dict[str, Any]) -> dict[str, Any]:
+    """Options that `owa.json` knows and that are not given."""
+    if stage == "fsl" and "image_size_px" not in options and options.get("load_images", True):
+        return {"image_size_px": _image_size(lineages)}
+    if stage == "binned" and "instructions" not in options:
+        if not lineages and "instruction" not in options:
+            _warn_of_instruction()
         return {
             "instructions": {
                 episode.episode_path: str(episode.metadata["instruction"])
@@ -103,6 +113,34 @@ def _facts(stage: str, lineages: list[Lineage]) -> dict[str, Any]:
             }
         }
     return {}
+
+
+def _image_size(lineages: list[Lineage]) -> tuple[int, int]:
+    """The size that the image tokens in the rows were made for: images of another one would not fit them."""
+    sizes = {tuple(lineage.facts["tokenizer"]["image"]["image_size_px"]) for lineage in lineages if lineage.kind == "fsl"}
+    if len(sizes) > 1:
+        told = ", ".join(str(size) for size in sorted(sizes))
+        raise ParamsError(
+            "image_size_px",
+            f"the rows are of datasets with different image sizes, {told}: attach to each of them before they are joined",
+        )
+    if not sizes:
+        raise ParamsError(
+            "image_size_px",
+            f"must be given, as these rows no longer lead to their {LINEAGE_FILE}. Pass image_size_px=(width, height), which stands there under "
+            "facts.tokenizer.image; or load by owa_data.load_from_disk and attach before datasets' own functions make another dataset of it. "
+            "None keeps the recorded size, which the image tokens of the rows were not made for",
+        )
+    return sizes.pop()
+
+
+@cache
+def _warn_of_instruction() -> None:
+    logger.warning(
+        "binned rows that no longer lead to their %s: every row gets the default instruction, also where raw.metadata has one of its own. "
+        "Pass instruction or instructions, or load by owa_data.load_from_disk",
+        LINEAGE_FILE,
+    )
 
 
 def _lineages_of(dataset: Any) -> list[Lineage]:
@@ -120,39 +158,35 @@ def _dataset_folder(shard: Path) -> Path | None:
 
 
 @cache
-def _dataset_class() -> type:
-    """`datasets.Dataset` with the method `auto_set_transform`; made on first use, since importing `datasets` takes a second."""
-    from datasets import Dataset
+def _owa_class(base: type) -> type:
+    """`datasets.Dataset` or `IterableDataset` with the method `auto_set_transform`; made on first use, since importing `datasets` takes a second."""
 
-    class OwaDataset(Dataset):  # type: ignore[misc]  # its types are not known
-        """A `datasets.Dataset` that knows where it comes from."""
+    class OwaDataset(base):  # type: ignore[misc]  # its types are not known
+        """A dataset that knows where it comes from."""
 
         owa_lineage: Lineage | None = None
 
-        def auto_set_transform(self, stage: str = "", **options: Any) -> OwaDataset:
+        def auto_set_transform(self, stage: str = "", **options: Any) -> Any:
             """See `owa_data.transforms.attach.auto_set_transform`."""
-            auto_set_transform(self, stage, **options)
-            return self
+            return auto_set_transform(self, stage, **options)
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _restore, (self.__dict__,)
+            return _restore, (base, self.__dict__)
 
+    OwaDataset.__name__ = OwaDataset.__qualname__ = f"Owa{base.__name__}"
     for name in _SAME_ROWS:
-        setattr(OwaDataset, name, _keeping_class(getattr(Dataset, name)))
+        if hasattr(base, name):
+            setattr(OwaDataset, name, _keeping_class(getattr(base, name)))
     return OwaDataset
 
 
-def _note(streamed: Any, lineage: Lineage) -> Any:
-    """Note the lineage on the splits of a streamed dataset."""
-    for part in streamed.values():
-        part.owa_lineage = lineage
-    return streamed
-
-
-def _restore(state: dict[str, Any]) -> Any:
-    kind: Any = _dataset_class()
+def _restore(base: type, state: dict[str, Any]) -> Any:
+    kind: Any = _owa_class(base)
     dataset = kind.__new__(kind)
-    dataset.__dict__.update(state)
+    if hasattr(kind, "__setstate__"):
+        dataset.__setstate__(state)
+    else:
+        dataset.__dict__.update(state)
     return dataset
 
 
@@ -167,12 +201,15 @@ def _keeping_class(method: Any) -> Any:
 
 
 def _as_owa_dataset(dataset: Any, lineage: Lineage | None) -> Any:
+    """Note the lineage on a dataset, or on the splits of several, in place."""
+    from datasets import Dataset, IterableDataset
+
     if isinstance(dataset, dict):
         for name, part in dataset.items():
             dataset[name] = _as_owa_dataset(part, lineage)
         return dataset
     # The rows and indices stay where they are: only the class and the note change.
-    dataset.__class__ = _dataset_class()
+    dataset.__class__ = _owa_class(IterableDataset if isinstance(dataset, IterableDataset) else Dataset)
     dataset.owa_lineage = lineage
     return dataset
 
@@ -204,7 +241,7 @@ def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming
     if streaming or is_url(folder):
         remote = open_remote(folder, repo=repo, rev=rev, **(options.pop("storage_options", None) or {}))
         if streaming:
-            return _note(stream_dataset(remote), remote.lineage)
+            return _as_owa_dataset(stream_dataset(remote), remote.lineage)
         folder = str(fetch_dataset(remote))
     if not Path(folder).exists():
         raise SchemaError(f"{folder} does not exist. Build it (`dvc repro`), or fetch what someone else built (`dvc pull`)")

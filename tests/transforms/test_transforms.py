@@ -16,13 +16,14 @@ from owa_data.encoding.registry import ENCODERS
 from owa_data.errors import MediaError, ParamsError, SchemaError
 from owa_data.sample.video import read_time_code
 from owa_data.transforms import (
+    attach,
     auto_set_transform,
     create_binned_dataset_transform,
     create_event_dataset_transform,
     create_fsl_dataset_transform,
     load_from_disk,
 )
-from tests.conftest import BUILT_SEQUENCE_LENGTH, ROOT
+from tests.conftest import BUILT_SEQUENCE_LENGTH, ROOT, TOY_FRAME_SIZE_PX
 
 
 @pytest.fixture
@@ -85,6 +86,64 @@ def test_the_method_stays_with_what_is_chosen(elsewhere):
     copy = pickle.loads(pickle.dumps(train.auto_set_transform()))
     assert copy[0]["texts"] == train[0]["texts"]
     assert copy.owa_lineage == train.owa_lineage
+
+
+def test_rows_that_lead_to_no_lineage_need_an_image_size(elsewhere, tmp_path):
+    """Images in their recorded size would not fit the image tokens of the rows."""
+    shards = [str(path) for path in (elsewhere / "fsl/train").rglob("*.arrow") if not path.name.startswith("cache-")]
+    copied = datasets.load_dataset("arrow", data_files=shards, split="train", cache_dir=str(tmp_path))
+    streamed = datasets.load_dataset("arrow", data_files=shards, split="train", streaming=True)
+    in_memory = datasets.load_from_disk(str(elsewhere / "fsl"))["train"].map(lambda row: row, keep_in_memory=True)
+    for rows in (copied, streamed, in_memory):
+        with pytest.raises(
+            ParamsError, match=r"^image_size_px: must be given, .* owa\.json\. Pass image_size_px=\(width, height\)"
+        ):
+            auto_set_transform(rows, stage="fsl")
+        sized = next(iter(auto_set_transform(rows, stage="fsl", image_size_px=(40, 20))))
+        assert {image.size for image in sized["images"]} == {(40, 20)}
+    assert {image.size for image in auto_set_transform(copied, stage="fsl", image_size_px=None)[0]["images"]} == {
+        TOY_FRAME_SIZE_PX
+    }
+    assert auto_set_transform(copied, stage="fsl", load_images=False)[0]["images"]
+
+
+def test_the_image_size_stays_through_map_and_with_streams(elsewhere):
+    train = load_from_disk(elsewhere / "fsl")["train"]
+    streamed = load_from_disk(elsewhere / "fsl", streaming=True)["train"]
+    changed = {"keep_in_memory": True}
+    for rows in (
+        train.map(lambda row: {"episode_path": row["episode_path"]}, **changed),
+        train.map(lambda row: row, num_proc=2, **changed),
+        streamed.shuffle(seed=1, buffer_size=8),
+        pickle.loads(pickle.dumps(streamed.shuffle(seed=1))),
+        streamed.map(lambda row: row, features=streamed.features).filter(lambda _: True).take(2),
+    ):
+        row = next(iter(rows.auto_set_transform()))
+        assert {image.size for image in row["images"]} == {(448, 448)}
+
+    with pytest.raises(SchemaError, match="the columns of this stream are not known: give `map` its features"):
+        streamed.map(lambda row: row).auto_set_transform()
+
+
+def test_streams_go_to_the_workers_of_a_loader(elsewhere):
+    torch = pytest.importorskip("torch")
+    rows = load_from_disk(elsewhere / "fsl", streaming=True)["train"].shuffle(seed=1).auto_set_transform()
+    expected = sorted(row["start_ns"] for row in rows)
+    loader = torch.utils.data.DataLoader(rows, batch_size=None, num_workers=2, multiprocessing_context="spawn")
+    assert sorted(row["start_ns"] for row in loader) == expected
+
+
+def test_binned_rows_that_lead_to_no_lineage_warn_once_of_their_instruction(elsewhere, caplog):
+    attach._warn_of_instruction.cache_clear()
+    rows = datasets.load_from_disk(str(elsewhere / "binned"))["train"]
+    assert auto_set_transform(rows, load_images=False)[0]["instruction"] == "Win the duel"
+    assert not caplog.records
+    rows = rows.map(lambda row: row, keep_in_memory=True)
+    for given in ({"instruction": "Walk"}, {"instructions": {}}, {}, {}):
+        auto_set_transform(rows, stage="binned", load_images=False, **given)
+        assert len(caplog.records) == (not given), given
+    assert "every row gets the default instruction" in caplog.text
+    assert rows[0]["instruction"] == "Complete the task"
 
 
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
