@@ -154,9 +154,15 @@ def create_loader(
         settings: More settings of `torch.utils.data.DataLoader`, such as `pin_memory`, `prefetch_factor`, `persistent_workers`.
 
     Raises:
-        ParamsError: A setting that cannot be used.
+        ParamsError: A setting that cannot be used; `drop_last`, but fewer samples than one global batch, of which no batch would ever come.
     """
     order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(weights), seed, shuffle)
     share = RankShare(batch_size, rank, world_size, drop_last)
+    if not share.num_batches(order.num_samples):
+        raise ParamsError(
+            "loader.batch_size",
+            f"the {order.num_samples:,} samples do not fill one global batch of {share.global_batch_size:,} ({batch_size} for each of {world_size} "
+            "ranks), so that no batch would come: use a smaller batch_size, fewer ranks, more data, or drop_last=False (for evaluation)",
+        )
     dataset = datasets[0] if len(datasets) == 1 else Mixture(datasets)
     return ResumableLoader(dataset, order, share, collate_fn=collate, num_workers=num_workers, **settings)

@@ -107,6 +107,14 @@ def test_without_drop_last_every_sample_comes():
     assert loader.state_dict()["epoch"] == 1
 
 
+def test_too_few_samples_for_one_batch_are_refused():
+    assert len(list(loader_of(batch_size=15, world_size=2))) == 1
+    told = r"^loader\.batch_size: the 30 samples do not fill one global batch of 32 \(16 for each of 2 ranks\), .* smaller batch_size"
+    with pytest.raises(ParamsError, match=told):
+        loader_of(batch_size=16, world_size=2)
+    assert len(list(loader_of(batch_size=16, world_size=2, drop_last=False))) == 1
+
+
 def test_a_pass_leaves_the_global_random_numbers_alone():
     import torch
 
