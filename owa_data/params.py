@@ -47,7 +47,8 @@ class RawParams(Params):
     limit: int = Field(0, ge=0, description="use only the first n episodes by path; 0 = all")
     metadata: str = Field(
         "data/sample/metadata.jsonl",
-        description="CSV or JSONL joined by episode_path (game, instruction, player, split, ...); may be empty",
+        description="CSV or JSONL joined by episode_path (game, instruction, player, split, ...). The file may be empty, its name may "
+        "not: DVC watches the file",
     )
     group_by: str = Field("folder", description="what a group is: `folder` (first folder of episode_path) or a metadata column")
     on_damaged: Literal["salvage", "skip", "error"] = Field(

@@ -58,6 +58,8 @@ def _next_steps(params: dict[str, Any], *, has_any: bool) -> list[str]:
         lines.append(
             "These are the embedded sample recordings. For yours, set raw.dir and raw.watch in params.yaml to their folder."
         )
+    if params.get("raw", {}).get("metadata") == "":
+        lines.append("raw.metadata is empty, and DVC cannot watch a file without a name. Name a file; it may be empty.")
     if params.get("fsl", {}).get("tokenizer") == BUILT_IN_TOKENIZER:
         lines.append(
             "The tokenizer is the embedded one for trying out. For training, set fsl.tokenizer to your model's, such as internvl3."

@@ -27,6 +27,16 @@ def test_where_nothing_is_built_the_next_step_is_to_build(
     assert "Next: Nothing is built here yet: `dvc repro fsl`" in out
 
 
+def test_a_metadata_file_without_a_name_is_told_since_dvc_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("raw: {metadata: ''}\n")
+    assert "raw.metadata is empty, and DVC cannot watch a file without a name" in _summary(capsys)[1]
+    (tmp_path / "params.yaml").write_text("raw: {metadata: data/metadata.csv}\n")
+    assert "raw.metadata" not in _summary(capsys)[1]
+
+
 @pytest.mark.parametrize("text", [None, "raw: {dir: a\n  b: ["])
 def test_without_readable_params_the_file_is_named_and_nothing_else_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str | None

@@ -171,6 +171,16 @@ def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
     assert "max_sequence_lenght" in output
 
 
+def test_without_a_metadata_file_the_stage_runs_by_hand_and_dvc_has_nothing_to_watch(toy_repo: Repo) -> None:
+    before = (toy_repo.root / "params.yaml").read_text()
+    try:
+        toy_repo.set_params(raw__metadata="")
+        assert "ERROR" in toy_repo.run("dvc", "repro", "raw", check=False)
+        toy_repo.run("python", "-m", "stages.raw", "dry_run=true")
+    finally:
+        (toy_repo.root / "params.yaml").write_text(before)
+
+
 def test_watch_lists(toy_repo: Repo, tmp_path: Path) -> None:
     repo = toy_repo
     before = (repo.root / "params.yaml").read_text()
