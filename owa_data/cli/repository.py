@@ -42,6 +42,11 @@ def read_raw_params() -> RawParams:
     return validate_params(RawParams, read_params().get("raw", {}), "raw")
 
 
+def ask_to_commit(path: Path) -> str:
+    """Return what to tell about a file of settings that was just written: without it an experiment in another folder ends with an error."""
+    return f"`git add {path}` and commit it: experiments in other folders see only what git tracks"
+
+
 def code_of(stage: str) -> str:
     """Return what stands for the installed code of a stage: version and digest of the sources that shape its bytes."""
     return f"{version('owa-data')} {source_digest('index' if stage == 'raw' else stage)[:16]}"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from owa_data.cli.repository import find_shard_cache, read_raw_params
+from owa_data.cli.repository import ask_to_commit, find_shard_cache, read_raw_params
 from owa_data.errors import ParamsError
 from owa_data.raw.watch import write_watch_list
 from owa_data.store.digest_memory import DigestMemory
@@ -34,4 +34,5 @@ def run(options: argparse.Namespace) -> int:
     num_recordings, num_changed = write_watch_list(Path(params.watch), params, memory)
     memory.save()
     print(f"{params.watch}: {num_recordings} recordings of {params.dir}, {num_changed} new or changed")
+    print(ask_to_commit(Path(params.watch)))
     return 0

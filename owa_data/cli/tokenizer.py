@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from owa_data.cli.repository import ask_to_commit
 from owa_data.errors import TokenizerError
 from owa_data.fsl.tokenizer import FILE_NAME
 
@@ -69,6 +70,7 @@ def run_add(options: argparse.Namespace) -> int:
     print(
         f"wrote {target} ({family}). Use it: set fsl.tokenizer to {options.name}, or `dvc exp run -S fsl.tokenizer={options.name}`"
     )
+    print(ask_to_commit(target))
     return 0
 
 

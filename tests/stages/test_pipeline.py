@@ -84,7 +84,9 @@ def test_a_local_tokenizer_by_name(make_repo: Callable[..., Repo], tmp_path: Pat
     (tmp_path / "model/tokenizer.json").write_bytes(byte_tokenizer_json())
     (tmp_path / "model/tokenizer_config.json").write_text('{"pad_token": "<|endoftext|>"}')
     add = ("python", "-m", "owa_data.cli.main", "tokenizer", "add", str(tmp_path / "model"), "--name", "mine")
-    assert "wrote conf/tokenizer/mine.yaml (internvl)" in repo.run(*add)
+    told = repo.run(*add)
+    assert "wrote conf/tokenizer/mine.yaml (internvl)" in told
+    assert "`git add conf/tokenizer/mine.yaml` and commit it" in told
     assert "exists" in repo.run(*add, check=False)
     repo.run("dvc", "repro")
     repo.commit("built")
@@ -187,7 +189,9 @@ def test_watch_lists(toy_repo: Repo, tmp_path: Path) -> None:
     try:
         repo.set_params(raw__watch="data/list.jsonl")
         assert "owa-data scan` writes the list" in repo.run("python", "-m", "stages.raw", check=False)
-        assert "3 recordings of recordings, 3 new" in repo.run("python", "-m", "owa_data.cli.main", "scan")
+        told = repo.run("python", "-m", "owa_data.cli.main", "scan")
+        assert "3 recordings of recordings, 3 new" in told
+        assert "`git add data/list.jsonl` and commit it" in told
         assert "3 recordings of recordings, 0 new" in repo.run("python", "-m", "owa_data.cli.main", "scan")
         repo.run("python", "-m", "stages.raw", "dry_run=true")
         repo.set_params(raw__dir=str(tmp_path))
