@@ -29,7 +29,9 @@ class SplitParams(Params):
     test_fraction: float = Field(
         0.1, ge=0, le=1, description="share of episodes in test, by a stable hash of episode_path; 0 = none by hash"
     )
-    test: tuple[str, ...] = Field((), description='globs of episode_path that are test, such as ["arena/**"]; rest is train')
+    test: tuple[str, ...] = Field(
+        (), description='globs of episode_path that are test, such as ["arena/**"]; each must match one; rest is train'
+    )
     test_groups: tuple[str, ...] = Field((), description="whole groups held out for test; the rest is train")
     salt: str = Field("", description="another value deals another hash split")
 

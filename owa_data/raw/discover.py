@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.store.source import is_url, version_of
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".mcap"
 
@@ -29,7 +32,7 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
     """List the recordings that `raw.include`, `raw.exclude` and `raw.limit` choose, sorted by `episode_path`.
 
     Raises:
-        ParamsError: The folder does not exist, or nothing in it is chosen.
+        ParamsError: The folder does not exist, nothing in it is chosen, or a glob of `raw.split.test` matches nothing that is chosen.
     """
     found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir)
     chosen = sorted(choose(found, params), key=lambda recording: recording.episode_path)
@@ -38,6 +41,17 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
             "raw.dir",
             f"no recording in {params.dir!r} is chosen by raw.include = {list(params.include)} and "
             f"raw.exclude = {list(params.exclude)}; there are {len(found)} files ending in {SUFFIX}",
+        )
+    paths = [recording.episode_path for recording in found]
+    for key, globs in (("raw.include", params.include), ("raw.exclude", params.exclude)):
+        for glob in unmatched_globs(globs, paths):
+            logger.warning("%s: %r matches none of %d files ending in %s in %s", key, glob, len(paths), SUFFIX, params.dir)
+    # Held against what stands before raw.limit: a trial with few episodes needs no other split.
+    if unmatched := unmatched_globs(params.split.test, [recording.episode_path for recording in chosen]):
+        raise ParamsError(
+            "raw.split.test",
+            f"{unmatched} match no episode, so that what was to be held out would be in train. Episodes are "
+            f"{chosen[0].episode_path!r} and so on; correct the glob, `**/` crosses folders",
         )
     for recording in chosen:
         try:
@@ -56,6 +70,11 @@ def choose(found: Iterable[FoundRecording], params: RawParams) -> list[FoundReco
         for recording in found
         if matches_any(recording.episode_path, params.include) and not matches_any(recording.episode_path, params.exclude)
     ]
+
+
+def unmatched_globs(globs: Iterable[str], paths: Sequence[str]) -> list[str]:
+    """Return the globs that match none of the paths."""
+    return [glob for glob in globs if not any(matches_any(path, (glob,)) for path in paths)]
 
 
 def matches_any(path: str, globs: Iterable[str]) -> bool:

@@ -45,6 +45,30 @@ def test_nothing_chosen_is_an_error_that_says_what_was_there(tmp_path: Path) -> 
         find_recordings(RawParams(dir=str(tmp_path), include=("x/*.mcap",)))
 
 
+def test_a_misspelt_glob_is_never_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("arena/1.mcap", "field/2.mcap"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    find_recordings(RawParams(dir=str(tmp_path), split=SplitParams(test=("arena/**", "field/?.mcap"))))
+    assert caplog.text == ""
+    find_recordings(RawParams(dir=str(tmp_path), include=("**/*.mcap", "aren/*"), exclude=("field/**", "feild/**")))
+    assert [record.getMessage().partition(" matches none of 2 files")[0] for record in caplog.records] == [
+        "raw.include: 'aren/*'",
+        "raw.exclude: 'feild/**'",
+    ]
+    with pytest.raises(ParamsError, match=r"raw\.split\.test: \['arean/\*\*'\] match no episode"):
+        find_recordings(RawParams(dir=str(tmp_path), split=SplitParams(test=("arena/**", "arean/**"))))
+    with pytest.raises(ParamsError, match=r"\['field/\*\*'\] match no episode"):
+        find_recordings(RawParams(dir=str(tmp_path), exclude=("field/**",), split=SplitParams(test=("field/**",))))
+
+
+def test_a_glob_of_what_a_limit_leaves_out_is_none_of_a_mistake(tmp_path: Path) -> None:
+    for name in ("1.mcap", "2.mcap"):
+        (tmp_path / name).touch()
+    params = RawParams(dir=str(tmp_path), limit=1, split=SplitParams(test=("2.mcap",)))
+    assert [found.episode_path for found in find_recordings(params)] == ["1.mcap"]
+
+
 def test_metadata_forms(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("episode_path,game,player\na.mcap,apex,\nb.mcap,doom,kim\n")
     assert read_metadata(str(tmp_path / "m.csv")) == {"a.mcap": {"game": "apex"}, "b.mcap": {"game": "doom", "player": "kim"}}
