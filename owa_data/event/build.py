@@ -86,7 +86,8 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
 
 def _remedy(name: str, row: TopicParams, present: Sequence[str]) -> str:
     others = (
-        f"Name another one, or take the row {name} out of event.topics in params.yaml (with -S or by hand: ~event.topics.{name})"
+        f"Name another one, or take the row {name} out of event.topics in params.yaml "
+        f"(dvc exp run -S '~event.topics.{name}'; by hand: python -m stages.event '~topics.{name}')"
     )
     if row.topic != RAW_TOPIC or ABSOLUTE_TOPIC not in present:
         return others

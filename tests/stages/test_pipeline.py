@@ -173,6 +173,22 @@ def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
     assert "max_sequence_lenght" in output
 
 
+def test_a_row_of_the_topic_table_is_taken_out_as_the_message_says(toy_repo: Repo) -> None:
+    add = "+topics.other={topic: other, resample: keep_all, rate_hz: 0, activity: none, as_raw: false}"
+    output = toy_repo.run("python", "-m", "stages.event", add, "dry_run=true", check=False)
+    assert "dvc exp run -S '~event.topics.other'; by hand: python -m stages.event '~topics.other'" in output
+    before = (toy_repo.root / "params.yaml").read_text()
+    try:
+        topics = yaml.safe_load(before)["event"]["topics"]
+        toy_repo.set_params(event__topics={**topics, "other": {**topics["keyboard"], "topic": "other"}})
+        assert "no recording has the topic 'other'" in toy_repo.run("python", "-m", "stages.event", "dry_run=true", check=False)
+        dry = toy_repo.run("python", "-m", "stages.event", "~topics.other", "dry_run=true")
+        assert "event: 0 of 3 episodes to convert, 3 to reuse" in dry
+        toy_repo.run("dvc", "exp", "run", "event", "--temp", "-S", "~event.topics.other")
+    finally:
+        (toy_repo.root / "params.yaml").write_text(before)
+
+
 def test_without_a_metadata_file_the_stage_runs_by_hand_and_dvc_has_nothing_to_watch(toy_repo: Repo) -> None:
     before = (toy_repo.root / "params.yaml").read_text()
     try:
