@@ -8,6 +8,7 @@ The loader shards by rank, and its state goes with each checkpoint: resume=true 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from owa_data.training.models import load_model
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: Any) -> None:
     """Train as the conf says."""
+    checkpoint = Path(cfg.out_dir) / "checkpoint"
+    if cfg.resume and not checkpoint.is_dir():
+        sys.exit(f"{checkpoint}: resume=true, but it is not here. Name the out_dir of the run to go on with, or leave resume out")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision="bf16" if torch.cuda.is_available() else "no",
@@ -45,7 +49,6 @@ def main(cfg: Any) -> None:
     )
     model, optimizer = accelerator.prepare(loaded.model, torch.optim.AdamW(loaded.model.parameters(), lr=cfg.learning_rate))
     accelerator.register_for_checkpointing(loader)
-    checkpoint = Path(cfg.out_dir) / "checkpoint"
     if cfg.resume:
         accelerator.load_state(str(checkpoint))
     step = 0

@@ -7,6 +7,8 @@ python examples/train_single_gpu.py model=internvl3 batch_size=4 resume=true
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -22,6 +24,10 @@ from owa_data.training.trainer import ResumingTrainer
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: Any) -> None:
     """Train as the conf says."""
+    if cfg.resume and not list(Path(cfg.out_dir).glob("checkpoint-*")):
+        sys.exit(
+            f"{cfg.out_dir}: resume=true, but no checkpoint-<step> is here. Name the out_dir of the run to go on with, or leave resume out"
+        )
     dataset = load_from_disk(cfg.data)["train"].auto_set_transform(stage="fsl", recordings=cfg.recordings)
     loaded = load_model(cfg.data, cfg.model.name, cfg.model.revision, seed=cfg.seed)
     arguments = TrainingArguments(

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from owa_data.errors import ParamsError
 from owa_data.params import SECTIONS, TopicParams, validate_params
 
 PARAMS_FILE = Path("params.yaml")
@@ -135,14 +136,29 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _read_values() -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(PARAMS_FILE.read_text()) if PARAMS_FILE.exists() else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise ParamsError(
+            str(PARAMS_FILE), f"is {values!r}, not sections of knobs. Remove it to have it written with the defaults"
+        )
+    return values or {}
+
+
 def main() -> None:
     """Command line, see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 where something would change")
     check = parser.parse_args().check
-    values = yaml.safe_load(PARAMS_FILE.read_text()) if PARAMS_FILE.exists() else {}
+    try:
+        params_text = render_params(_read_values())
+    except ParamsError as error:
+        sys.exit(str(error))
     stale = []
-    for path, text in ((PARAMS_FILE, render_params(values)), (DOCS_FILE, render_docs())):
+    for path, text in ((PARAMS_FILE, params_text), (DOCS_FILE, render_docs())):
         if path.exists() and path.read_text() == text:
             continue
         stale.append(str(path))

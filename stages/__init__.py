@@ -13,9 +13,12 @@ import json
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 from owa_data.cli.repository import ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
@@ -49,7 +52,11 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
 
     spare_pandas()
     keep_freed_memory()  # what is little work is done in this process
-    register_knobs()
+    try:
+        check_conf(conf_dir, name)
+        register_knobs()
+    except (OwaDataError, OSError) as error:
+        sys.exit(str(error))
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)
     def main(cfg: Any) -> None:
@@ -70,13 +77,39 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
         sys.exit("interrupted. What was finished is kept: run again to go on.")
 
 
+def check_conf(conf_dir: Path, name: str) -> None:
+    """Check that the stage's files in `conf/` are YAML: Hydra would show a typing error in them as a traceback.
+
+    Raises:
+        ParamsError: One is not.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, 1 ms for all files
+    for path in (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *sorted((conf_dir / "tokenizer").glob("*.yaml"))):
+        if path.is_file():
+            try:
+                deque(yaml.parse(path.read_bytes(), Loader=loader), maxlen=0)
+            except yaml.YAMLError as error:
+                raise ParamsError(str(path.relative_to(conf_dir.parent)), f"is no YAML: {error}") from error
+
+
 def register_knobs() -> None:
-    """Make `params.yaml` known to Hydra: each section as `knobs/<section>`, single values as `${params:...}`."""
+    """Make `params.yaml` known to Hydra: each section as `knobs/<section>`, single values as `${params:...}`.
+
+    Raises:
+        ParamsError: The file is no YAML, or has something else than knobs in a section.
+    """
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
 
-    params = OmegaConf.load(PARAMS_FILE)
-    assert isinstance(params, DictConfig)
+    try:
+        params = OmegaConf.load(PARAMS_FILE)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
+    if not isinstance(params, DictConfig):
+        raise ParamsError(
+            str(PARAMS_FILE),
+            f"is a list, not sections of knobs ({', '.join(SECTIONS)}). Write each as `raw:` with its knobs below it",
+        )
 
     def select(key: str) -> Any:
         value = OmegaConf.select(params, key)
@@ -87,6 +120,8 @@ def register_knobs() -> None:
     OmegaConf.register_new_resolver("params", select, replace=True)
     for section in SECTIONS:
         node = params.get(section) or {}
+        if not isinstance(node, DictConfig | dict):
+            raise ParamsError(section, f"is {node!r} in {PARAMS_FILE}. Write its knobs below it")
         # fsl.tokenizer names a file of the group conf/tokenizer/, whose content stands in its place.
         values = {key: value for key, value in node.items() if (section, key) != ("fsl", "tokenizer")}
         package = "runtime" if section == "runtime" else "_global_"

@@ -23,7 +23,7 @@ BENEATH = {"errors", "params", "schema", "store"}
 ALLOWED = {
     "errors": set(),
     "params": {"errors"},
-    "params_text": {"params"},
+    "params_text": {"errors", "params"},
     "schema": set(),
     "store": {"errors", "params", "schema"},
     "raw": BENEATH,

@@ -26,20 +26,35 @@ def read_params() -> dict[str, Any]:
     """Return `params.yaml` of the working directory.
 
     Raises:
-        ParamsError: There is none.
+        ParamsError: There is none, or it is no YAML.
     """
     if not PARAMS_FILE.is_file():
         raise ParamsError(str(PARAMS_FILE), f"not found in {Path.cwd()}. Run this from the root of the repository")
     try:
         values = yaml.safe_load(PARAMS_FILE.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
     return values if isinstance(values, dict) else {}
 
 
 def read_raw_params() -> RawParams:
     """Return the validated section `raw`."""
-    return validate_params(RawParams, read_params().get("raw", {}), "raw")
+    return validate_params(RawParams, section_of(read_params(), "raw"), "raw")
+
+
+def section_of(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a section of `params.yaml` as it stands there, empty where there is none.
+
+    Raises:
+        ParamsError: It holds something else than knobs, or nothing.
+    """
+    section = params.get(name, {})
+    if not isinstance(section, dict):
+        raise ParamsError(
+            name,
+            f"is {section!r} in {PARAMS_FILE}. Write its knobs below it, or leave {name}: out, which stands for the defaults",
+        )
+    return section
 
 
 def ask_to_commit(path: Path) -> str:

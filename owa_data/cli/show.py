@@ -54,8 +54,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the picture."""
+    from PIL import Image
+
     from owa_data.cli.contact_sheet import draw_sheet
 
+    if Image.registered_extensions().get(options.output.suffix.lower()) not in Image.SAVE:
+        raise ParamsError("output", f"{options.output}: no picture is written to a file that ends so. Name one that ends in .png")
     source = Path(options.source)
     scene = _of_recording(source, options.row) if source.suffix == ".mcap" else _of_dataset(source, options)
     scene = replace(scene, recordings=options.recordings or scene.recordings)

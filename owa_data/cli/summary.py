@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from owa_data.cli.repository import read_params
+from owa_data.cli.repository import read_params, section_of
 from owa_data.errors import SchemaError
 from owa_data.schema import SCHEMAS, SPLITS
 from owa_data.store.dataset_folder import Lineage, read_lineage
@@ -24,6 +24,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
     params = read_params()
+    raw, fsl = section_of(params, "raw"), section_of(params, "fsl")
     has_any = False
     print(f"\n{'dataset':<12} {'episodes':>9} {'train rows':>11} {'test rows':>10} {'MB':>9}")
     for kind in SCHEMAS:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         size = sum(episode.size_bytes for episode in lineage.episodes)
         print(f"{folder!s:<12} {len(lineage.episodes):>9} {rows['train']:>11,} {rows['test']:>10,} {size / 1e6:>9.1f}")
         _print_tokens(lineage)
-    for line in _next_steps(params, has_any=has_any):
+    for line in _next_steps(raw, fsl, has_any=has_any):
         print(line)
     return 0
 
@@ -52,15 +53,15 @@ def _print_tokens(lineage: Lineage) -> None:
         )
 
 
-def _next_steps(params: dict[str, Any], *, has_any: bool) -> list[str]:
+def _next_steps(raw: dict[str, Any], fsl: dict[str, Any], *, has_any: bool) -> list[str]:
     lines = [] if has_any else ["Nothing is built here yet: `dvc repro fsl` does it."]
-    if params.get("raw", {}).get("dir") == SAMPLE_DIR:
+    if raw.get("dir") == SAMPLE_DIR:
         lines.append(
             "These are the embedded sample recordings. For yours, set raw.dir and raw.watch in params.yaml to their folder."
         )
-    if params.get("raw", {}).get("metadata") == "":
+    if raw.get("metadata") == "":
         lines.append("raw.metadata is empty, and DVC cannot watch a file without a name. Name a file; it may be empty.")
-    if params.get("fsl", {}).get("tokenizer") == BUILT_IN_TOKENIZER:
+    if fsl.get("tokenizer") == BUILT_IN_TOKENIZER:
         lines.append(
             "The tokenizer is the embedded one for trying out. For training, set fsl.tokenizer to your model's, such as internvl3."
         )

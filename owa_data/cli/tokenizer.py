@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -23,6 +23,24 @@ _FAMILY_OF_TOKEN = {
     "<tool_response>": ("qwen3_vl", [448, 448], {"patch_size": 16, "merge_size": 2, "min_pixels": 65536, "max_pixels": 16777216}),
     "<|image_pad|>": ("qwen2_5_vl", [448, 448], {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12845056}),
 }
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class _Token(msgspec.Struct, frozen=True):
+    content: str
+
+
+class _Definition(msgspec.Struct, frozen=True):
+    """What is read of `tokenizer.json`."""
+
+    added_tokens: list[_Token] = []
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What is read of `tokenizer_config.json`."""
+
+    pad_token: str | _Token | None = None
 
 
 def add_parser(subparsers: Any) -> None:
@@ -54,8 +72,7 @@ def run_add(options: argparse.Namespace) -> int:
         content = (options.folder / FILE_NAME).read_bytes()
     except OSError as error:
         raise TokenizerError(f"cannot read {options.folder / FILE_NAME}: {error.strerror}") from error
-    definition = msgspec.json.decode(content)
-    added = [token["content"] for token in definition.get("added_tokens", [])]
+    added = [token.content for token in _decode(options.folder / FILE_NAME, content, _Definition).added_tokens]
     family, image_size_px, processor = _family(options.family, added, options.folder)
     conf = {
         "name": options.name,
@@ -89,8 +106,17 @@ def _family(named: str | None, added: list[str], folder: Path) -> tuple[str, lis
 
 def _pad_token(folder: Path) -> str:
     path = folder / "tokenizer_config.json"
-    token = msgspec.json.decode(path.read_bytes()).get("pad_token") if path.exists() else None
-    token = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(token, str):
+    token = _decode(path, path.read_bytes(), _Config).pad_token if path.exists() else None
+    if token is None:
         raise TokenizerError(f"{path} names no pad_token. Say --pad-token")
-    return token
+    return token if isinstance(token, str) else token.content
+
+
+def _decode(path: Path, content: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"{path}: cut off, or no file of a tokenizer ({error}). Write the folder anew: "
+            "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
+        ) from error

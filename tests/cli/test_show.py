@@ -64,5 +64,10 @@ def test_what_is_not_there_is_said(built, tmp_path, capsys):
     assert not (tmp_path / "x.png").exists()
 
 
+def test_a_file_name_that_is_no_picture_is_refused_before_any_work(tmp_path, capsys):
+    assert show("nowhere.mcap", "-o", tmp_path / "x.foo") == 1
+    assert "x.foo: no picture is written to a file that ends so. Name one that ends in .png" in capsys.readouterr().err
+
+
 def test_a_screen_alone_is_a_step():
     assert actions_of(read_events(event_rows([screen(1)])), 0)[0].text == "screen"

@@ -37,15 +37,26 @@ def test_a_metadata_file_without_a_name_is_told_since_dvc_does_not(
     assert "raw.metadata" not in _summary(capsys)[1]
 
 
-@pytest.mark.parametrize("text", [None, "raw: {dir: a\n  b: ["])
+@pytest.mark.parametrize("text", [None, "raw: {dir: a\n  b: [", "raw: {dir: J\u00fcrgen}"])
 def test_without_readable_params_the_file_is_named_and_nothing_else_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if text is not None:
-        (tmp_path / "params.yaml").write_text(text)
+        (tmp_path / "params.yaml").write_text(text, encoding="latin-1")
     status, out, err = _summary(capsys)
     assert status == 1
     assert out == ""
     assert "params.yaml: " in err
     assert "Traceback" not in err
+
+
+def test_a_section_left_empty_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("raw:\nfsl: {tokenizer: byte}\n")
+    assert _summary(capsys)[0::2] == (
+        1,
+        "owa-data summary: raw: is None in params.yaml. Write its knobs below it, or leave raw: out, which stands for the defaults\n",
+    )

@@ -173,6 +173,46 @@ def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
     assert "max_sequence_lenght" in output
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("params.yaml", "fsl: {tokenizer: byte\n", "params.yaml: is no YAML: "),
+        ("params.yaml", "[1]\n", "params.yaml: is a list, not sections of knobs"),
+        ("params.yaml", "fsl: 3\n", "fsl: is 3 in params.yaml. Write its knobs below it"),
+        ("conf/fsl.yaml", "defaults: [\n", "conf/fsl.yaml: is no YAML: "),
+        ("conf/run.yaml", "hydra: {\n", "conf/run.yaml: is no YAML: "),
+        ("conf/tokenizer/byte.yaml", "name: 'byte\n", "conf/tokenizer/byte.yaml: is no YAML: "),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named(toy_repo: Repo, name: str, text: str, told: str) -> None:
+    file = toy_repo.root / name
+    before = file.read_text()
+    try:
+        file.write_text(text)
+        output = toy_repo.run("python", "-m", "stages.fsl", "dry_run=true", check=False)
+    finally:
+        file.write_text(before)
+    assert output.startswith(told), output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("raw: {dir: a\n", "params.yaml: is no YAML: "),
+        ("raw: {dri: a}\n", "raw.dri: unknown key. Known here: dir, "),
+        ("raw: 3\n", "raw: "),
+        ("[1]\n", "params.yaml: is [1], not sections of knobs"),
+    ],
+)
+def test_comments_are_not_written_over_a_typing_error(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    output = Repo(tmp_path).run("python", "-m", "owa_data.params_text", check=False)
+    assert output.startswith(told), output
+    assert "Traceback" not in output
+    assert (tmp_path / "params.yaml").read_text() == text
+
+
 def test_a_row_of_the_topic_table_is_taken_out_as_the_message_says(toy_repo: Repo) -> None:
     add = "+topics.other={topic: other, resample: keep_all, rate_hz: 0, activity: none, as_raw: false}"
     output = toy_repo.run("python", "-m", "stages.event", add, "dry_run=true", check=False)

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 LIMIT_S = 300
 
 
-def run(built, out_dir, *command):
+def run(built, out_dir, *command, status=0):
     settings = [f"data={built.fsl}", f"recordings={built.recordings}", f"out_dir={out_dir}", "num_workers=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     result = subprocess.run(
@@ -32,7 +32,7 @@ def run(built, out_dir, *command):
         check=False,
         timeout=LIMIT_S,
     )
-    assert result.returncode == 0, result.stdout
+    assert result.returncode == status, result.stdout
     return result.stdout
 
 
@@ -69,6 +69,15 @@ def test_multi(internvl_built, tmp_path):
     assert float(resumed[0][1]) < float(first[0][1]) - 0.3
     assert (out_dir / "checkpoint/custom_checkpoint_0.pkl").is_file()
     assert (out_dir / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("program", "missing"), [("train_single_gpu.py", "no checkpoint-<step> is here"), ("train_multi_gpu.py", "it is not here")]
+)
+def test_resume_without_a_checkpoint_is_told_in_one_line(internvl_built, tmp_path, program, missing):
+    output = run(internvl_built, tmp_path / "out", f"examples/{program}", "resume=true", status=1)
+    assert f"resume=true, but {missing}. Name the out_dir" in output
+    assert "Traceback" not in output
 
 
 def test_the_trainer_finds_its_weights_again(internvl_built, tmp_path):
