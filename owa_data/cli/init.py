@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from owa_data.cli.repository import CODE_FILE, PARAMS_FILE, code_of, read_params
+from owa_data.cli.repository import CODE_FILE, PARAMS_FILE, code_of, read_params, section_of
 from owa_data.errors import OwaDataError
 from owa_data.params_text import render_params
 from owa_data.store.source import is_url
@@ -23,6 +23,7 @@ from owa_data.store.source import is_url
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PIPELINE_FILE = Path("dvc.yaml")
 METADATA_FILE = Path("data/metadata.csv")
+RECORDINGS_DIR = "data/recordings"
 _METADATA_HEAD = "episode_path,instruction\n"
 _GITIGNORE = (
     ".venv/",
@@ -48,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         "and `dvc init` it where that was not done. Nothing that exists is replaced without --force.",
     )
     parser.add_argument(
-        "--recordings", default="data/recordings", help="raw.dir: folder of the recordings (default: %(default)s)"
+        "--recordings", help=f"raw.dir: folder of the recordings (default: as params.yaml says, else {RECORDINGS_DIR})"
     )
     parser.add_argument(
         "--update", action="store_true", help="after an upgrade: write code.yaml anew, add new knobs to params.yaml"
@@ -67,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
         )
     files = pipeline_files()
     if options.update:
-        return _update(files, force=options.force)
+        return _update(files, options.recordings, force=options.force)
     values = read_params() if PARAMS_FILE.is_file() else {}
-    values.setdefault("raw", {"dir": options.recordings, "watch": options.recordings, "metadata": str(METADATA_FILE)})
+    values["raw"] = _raw_section(values, options.recordings)
     files[PARAMS_FILE] = render_params(values)
     taken = [str(path) for path in files if path.exists()]
     if taken and not options.force:
@@ -118,8 +119,21 @@ def _pipeline_without_code(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _update(files: dict[Path, str], *, force: bool) -> int:
-    params_text = render_params(read_params())
+def _raw_section(values: dict[str, Any], recordings: str | None) -> dict[str, Any]:
+    """The section `raw` with the recordings that were asked for; without, those that it has."""
+    raw = section_of(values, "raw")
+    folder = recordings or raw.get("dir", RECORDINGS_DIR)
+    watch = raw.get("watch", folder)
+    # A list stays: stage raw says when it was made for another folder.
+    watch = folder if watch == raw.get("dir") else watch
+    return {"metadata": str(METADATA_FILE), **raw, "dir": folder, "watch": watch}
+
+
+def _update(files: dict[Path, str], recordings: str | None, *, force: bool) -> int:
+    values = read_params()
+    if recordings:
+        values["raw"] = _raw_section(values, recordings)
+    params_text = render_params(values)
     own = [path for path, text in files.items() if path.exists() and path != CODE_FILE and path.read_text() != text]
     written = []
     for path, text in {**files, PARAMS_FILE: params_text}.items():

@@ -141,3 +141,21 @@ def test_params_of_other_tools_are_kept_and_unknown_knobs_refused(tmp_path: Path
     params.write_text(wrong)
     assert "fsl.my_old_knob" in _owa_data(repo, "init", "--update", check=False)
     assert params.read_text() == wrong
+
+
+@pytest.mark.parametrize("flag", ["--force", "--update"])
+def test_recordings_that_are_named_stand_in_place_of_those_in_params(tmp_path: Path, flag: str) -> None:
+    repo = Repo(tmp_path)
+    repo.run("git", "init", "-q")
+    assert "put recordings into data/recordings" in _owa_data(repo, "init")
+    repo.set_params(raw__limit=7)
+    output = _owa_data(repo, "init", flag, "--recordings", "/data/d2e")
+    assert "data/recordings" not in output
+    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())["raw"]
+    assert (raw["dir"], raw["watch"], raw["limit"]) == ("/data/d2e", "/data/d2e", 7)
+    repo.set_params(raw__watch="data/list.jsonl")
+    _owa_data(repo, "init", flag, "--recordings", "/data/other")
+    raw = yaml.safe_load((tmp_path / "params.yaml").read_text())["raw"]
+    assert (raw["dir"], raw["watch"]) == ("/data/other", "data/list.jsonl")
+    _owa_data(repo, "init", flag)
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["raw"] == raw
