@@ -41,12 +41,13 @@ class Action:
 
 @dataclass
 class Step:
-    """A frame and what was done from then on. Without a frame: what was done before the first one."""
+    """A frame and what was done from then on. Without a frame: what was done before the first one, or `is_missing`: it could not be loaded."""
 
     time_ns: int
     label: str = ""
     frame: Image.Image | None = None
     actions: list[Action] = field(default_factory=list)
+    is_missing: bool = False
 
 
 def actions_of(events: Events, index: int) -> list[Action]:
@@ -122,7 +123,8 @@ def _draw_step(
     y += LINE_PX + 6
     if step.frame is None:
         draw.rectangle((x, y, x + FRAME_WIDTH_PX, y + frame_height), EMPTY)
-        draw.text((x + FRAME_WIDTH_PX // 2, y + frame_height // 2), "no frame yet", FAINT, font, anchor="mm")
+        reason = "frame not loaded" if step.is_missing else "no frame yet"
+        draw.text((x + FRAME_WIDTH_PX // 2, y + frame_height // 2), reason, FAINT, font, anchor="mm")
     else:
         size = _frame_size(step.frame)
         sheet.paste(step.frame.resize(size), (x + (FRAME_WIDTH_PX - size[0]) // 2, y + (frame_height - size[1]) // 2))

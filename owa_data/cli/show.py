@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owa_data.encoding.events import EventKind, Events, read_events
-from owa_data.errors import ParamsError
+from owa_data.errors import MediaError, ParamsError
 from owa_data.params import EventParams, IntervalParams, TopicParams
 from owa_data.schema import EVENT_SCHEMA, SPLITS
+from owa_data.store.source import is_url
 
 if TYPE_CHECKING:
     from owa_data.cli.contact_sheet import Step
@@ -60,12 +62,18 @@ def run(options: argparse.Namespace) -> int:
 
     if Image.registered_extensions().get(options.output.suffix.lower()) not in Image.SAVE:
         raise ParamsError("output", f"{options.output}: no picture is written to a file that ends so. Name one that ends in .png")
+    if options.max_frames < 1:
+        raise ParamsError("max-frames", f"is {options.max_frames}. Draw 1 frame or more")
+    if options.recordings and not is_url(options.recordings) and not Path(options.recordings).is_dir():
+        raise ParamsError("recordings", f"{options.recordings!r} is no folder. Name the one that holds the recordings")
     source = Path(options.source)
     scene = _of_recording(source, options.row) if source.suffix == ".mcap" else _of_dataset(source, options)
     scene = replace(scene, recordings=options.recordings or scene.recordings)
     steps, num_hidden = _steps(scene, options.max_frames)
     num_actions = sum(len(step.actions) for step in steps)
     note = f"{scene.episode_path}, from {steps[0].time_ns} ns; {num_actions} actions" if steps else "nothing here"
+    num_missing = sum(step.is_missing for step in steps)
+    note += f"; {num_missing} frames not loaded" if num_missing else ""
     note += f"; {num_hidden} later frames not drawn" if num_hidden else ""
     options.output.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(scene.title, note, steps).save(options.output, optimize=True)
@@ -156,7 +164,8 @@ def _steps(scene: _Scene, max_frames: int) -> tuple[list[Step], int]:
     steps: list[Step] = []
     for index in range(stop):
         if index in frames:
-            steps.append(Step(int(events.times_ns[index]), scene.labels.get(index, ""), frames[index]))
+            frame = frames[index]
+            steps.append(Step(int(events.times_ns[index]), scene.labels.get(index, ""), frame, is_missing=frame is None))
             continue
         if not steps or (index in scene.labels):
             steps.append(Step(int(events.times_ns[index]), scene.labels.get(index, "")))
@@ -164,7 +173,8 @@ def _steps(scene: _Scene, max_frames: int) -> tuple[list[Step], int]:
     return steps, len(hidden)
 
 
-def _load(scene: _Scene, screens: Sequence[int]) -> Iterator[Any]:
+def _load(scene: _Scene, screens: Sequence[int]) -> list[Any]:
+    """Load frames; None in place of those that cannot be, with a note on stderr: the actions can be seen all the same."""
     from owa_data.transforms.images import ImageLoader, ImageReference
     from owa_data.transforms.media import MediaFinder
 
@@ -172,4 +182,10 @@ def _load(scene: _Scene, screens: Sequence[int]) -> Iterator[Any]:
     references = [
         ImageReference(scene.episode_path, f"screen at {scene.events.times_ns[index]} ns", payloads[index]) for index in screens
     ]
-    return iter(ImageLoader(MediaFinder(scene.recordings)).load(references))
+    finder = MediaFinder(scene.recordings)
+    try:
+        return [*ImageLoader(finder).load(references)]
+    except MediaError as error:
+        images = ImageLoader(finder, on_error="skip").load(references)
+        print(f"{images.count(None)} of {len(images)} frames cannot be loaded and stay grey. The first: {error}", file=sys.stderr)
+        return [*images]

@@ -72,7 +72,7 @@ class MediaFinder:
             raise MediaError(
                 episode_path,
                 f"the reference {uri!r} cannot be followed: the recording is in {without_media}, its video or image is not. Bring it there, "
-                'leave the recording out (raw.exclude), or pass on_image_error="placeholder" (grey) or "skip"',
+                'leave the recording out (raw.exclude), or load images with on_image_error="placeholder" (grey) or "skip"',
             )
         missing = f"not found: {', '.join(tried)}" if tried else "no folder of recordings is known"
         raise MediaError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,9 +61,31 @@ def test_recordings_old_and_new(built, tmp_path):
 def test_what_is_not_there_is_said(built, tmp_path, capsys):
     assert show(built / "fsl", 9999, "-o", tmp_path / "x.png") == 1
     assert "9999 is not there" in capsys.readouterr().err
-    assert show(shared_path("recordings/0.5.x-video-missing.mcap"), "-o", tmp_path / "x.png") == 1
-    assert "its video or image is not. Bring it there" in capsys.readouterr().err
+    assert show(built / "fsl", 0, "-o", tmp_path / "x.png", "--recordings", tmp_path / "none") == 1
+    assert "none' is no folder" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_there_is_no_picture_without_a_frame(built, tmp_path, capsys, number):
+    assert show(built / "event", "-o", tmp_path / "x.png", "--max-frames", number) == 1
+    assert f"max-frames: is {number}. Draw 1 frame or more" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_actions_are_drawn_where_the_video_is_missing(built, tmp_path, capsys):
+    recording = shutil.copy(built / "recordings" / "a" / "one.mcap", tmp_path)
+    assert show(recording, "-o", tmp_path / "x.png", "--max-frames", 3) == 0
+    told = capsys.readouterr()
+    assert "x.png: 0 frames, " in told.out
+    assert ": 0 frames, 0 actions" not in told.out
+    assert told.err.startswith("3 of 3 frames cannot be loaded and stay grey. The first: one.mcap: screen at ")
+    assert (tmp_path / "x.png").is_file()
+
+
+def test_a_frame_that_is_missing_is_not_drawn_as_one_that_is_yet_to_come():
+    yet_to_come, missing = (draw_sheet("", "", [Step(0, is_missing=is_missing)]) for is_missing in (False, True))
+    assert yet_to_come.tobytes() != missing.tobytes()
 
 
 def test_a_file_name_that_is_no_picture_is_refused_before_any_work(tmp_path, capsys):
