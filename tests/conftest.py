@@ -49,6 +49,12 @@ def write_toy(folder: Path, episode_path: str, seed: int, *, video: bool = False
     return path
 
 
+@pytest.fixture(autouse=True)
+def environment_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give `os.environ` back after each test: `datasets.Dataset.map(num_proc=)` leaves a copy there, with all that the test had set."""
+    monkeypatch.setattr(os, "environ", os.environ)
+
+
 @pytest.fixture(scope="session")
 def toy_recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three toy episodes in two groups, the first with its video. Do not write to it."""
