@@ -16,7 +16,7 @@ from owa_data.errors import ParamsError
 class Params(BaseModel):
     """Frozen params that refuse unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, defer_build=True)
 
 
 Seconds = Annotated[float, Field(ge=0, le=1e9)]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -83,7 +84,7 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
         digests = [digest_of(recording, memory) for recording in found]
         compare_watch(listed, {part.episode_path: digest for part, digest in zip(found, digests, strict=True)}, params)
     else:
-        digests = [memory.recall(Path(recording.path)) or "" for recording in found]
+        digests = [memory.recall(recording.path) or "" for recording in found]
     for recording, digest in zip(found, digests, strict=True):
         record = cache.find(_facts_key(recording.path, digest)) if digest else None
         known.append(_Read(digest, record) if record else None)
@@ -203,9 +204,9 @@ def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
         return Media(uri, num_references, exists=False, size_bytes=-1, outside=True)
     if is_url(recording.path):
         return Media(uri, num_references, exists=False, size_bytes=-1)
-    path = Path(recording.path).parent / PurePosixPath(uri)
     try:
-        return Media(uri, num_references, exists=True, size_bytes=path.stat().st_size)
+        status = os.stat(f"{recording.path.rpartition('/')[0]}/{uri}")  # noqa: PTH116 - joining text takes a tenth of the time that `Path` does
+        return Media(uri, num_references, exists=True, size_bytes=status.st_size)
     except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair, which no file name holds
         return Media(uri, num_references, exists=False, size_bytes=-1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,11 +97,15 @@ def _list_folder(folder: str) -> list[FoundRecording]:
             "raw.dir", f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours"
         )
     found = []
-    for path in root.rglob(f"*{SUFFIX}"):
-        if path.is_file():
-            status = path.stat()
+    prefix = os.path.join(root, "")  # noqa: PTH118 - text takes a fifth of the time that `Path` does, which shows with thousands of recordings
+    for parent, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(parent, name)  # noqa: PTH118
+            if not name.endswith(SUFFIX) or not os.path.isfile(path):  # noqa: PTH113
+                continue
+            status = os.stat(path)  # noqa: PTH116
             version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-            found.append(FoundRecording(path.relative_to(root).as_posix(), str(path), status.st_size, version))
+            found.append(FoundRecording(path.removeprefix(prefix), path, status.st_size, version))
     return found
 
 

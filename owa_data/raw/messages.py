@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from owa_data.raw.integers import fixed_shape, match_shape
 from owa_data.raw.payloads import Payloads
@@ -180,6 +179,8 @@ def _look_like_objects(payloads: Payloads) -> bool:
 
 
 def _join_lines(payloads: Payloads) -> bytes:
+    import pyarrow.compute as pc  # takes 40 ms, which stage raw does without
+
     lines = pc.binary_join_element_wise(payloads.to_arrow(), _NO_BYTES, _NEWLINE)
     offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
@@ -304,22 +305,25 @@ def write_raw_mouse(table: Int64s, times_ns: Int64s) -> pa.LargeStringArray:
         is_constant = len(values) > 0 and bool((values == values[0]).all())
         parts += [f'{"," if column else "{"}"{name}":', str(values[0]) if is_constant else _decimal(values)]
     parts += [',"device_handle":null,"timestamp":', _decimal(times_ns), "}"]
-    return pc.binary_join_element_wise(*map(_large, parts), _large(""))
+    return _joined(parts)
 
 
 def write_keyboard(vk: Int64s, pressed: Bools, times_ns: Int64s) -> pa.LargeStringArray:
     """Write keyboard payloads as the current `KeyboardEvent` does."""
     kinds = pa.array(["release", "press"], pa.large_string()).take(pa.array(pressed.astype(np.int64)))
     parts = ['{"event_type":"', kinds, '","vk":', _decimal(vk), ',"timestamp":', _decimal(times_ns), "}"]
-    return pc.binary_join_element_wise(*map(_large, parts), _large(""))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[str | pa.LargeStringArray]) -> pa.LargeStringArray:
+    import pyarrow.compute as pc  # see _join_lines
+
+    large = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in (*parts, "")]
+    return pc.binary_join_element_wise(*large)
 
 
 def _decimal(values: Int64s) -> pa.LargeStringArray:
     return pa.array(values).cast(pa.large_string())
-
-
-def _large(part: Any) -> Any:
-    return pa.scalar(part, pa.large_string()) if isinstance(part, str) else part
 
 
 def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, Bools]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owa_data.store.shard_cache import FETCHED_FOLDER, ShardCache
+from owa_data.store.shard_cache import FETCHED_FOLDER, UNFINISHED_FOLDER, ShardCache
 
 _KEY_DIGITS = 64
 
@@ -75,6 +75,9 @@ def read_contents(cache: ShardCache) -> Contents:
     """List a shard cache. Cost: one stat per file."""
     now = time.time()
     contents = Contents([], [], [])
+    for path in sorted((cache.root / UNFINISHED_FOLDER).glob("*")):
+        status = path.stat()
+        contents.leftovers.append(LeftOver(path, status.st_size, now - status.st_mtime))
     for folder in sorted(path for path in cache.root.glob("??") if path.is_dir()):
         names = {path.name for path in folder.iterdir()}
         for name in sorted(names):

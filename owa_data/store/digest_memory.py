@@ -29,14 +29,14 @@ class DigestMemory:
         with suppress(OSError, msgspec.DecodeError):  # then nothing is remembered
             self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
 
-    def recall(self, path: Path) -> str | None:
+    def recall(self, path: Path | str) -> str | None:
         """Return the digest of a file that is as remembered; None for another.
 
         Raises:
             OSError: The file cannot be looked at.
         """
         known = self._known.get(str(path))
-        if known is None or known.stamp != FileStamp.of(path.stat()):
+        if known is None or known.stamp != FileStamp.of(os.stat(path)):  # noqa: PTH116 - may be text
             return None
         self._fresh[str(path)] = known
         return known.sha256

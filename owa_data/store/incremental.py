@@ -124,7 +124,7 @@ def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
             episode.split,
             episode.group,
             episode.metadata,
-            str(folder / episode.split / shard_name(episode.episode_path)),
+            f"{folder}/{episode.split}/{shard_name(episode.episode_path)}",
             episode.digest,
             episode.size_bytes,
             start_ns=episode.start_ns,

@@ -25,6 +25,7 @@ ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
 FOLDER = "owa-shards"
 FETCHED_FOLDER = "fetched"  # datasets from elsewhere, see store/remote.py
 LOCK_FILE = ".lock"
+UNFINISHED_FOLDER = "unfinished"  # one folder for all, so that what killed builds left is found without a look at every shard
 _LEFTOVER_AGE_S = 24 * 3600
 
 
@@ -81,8 +82,8 @@ class ShardCache:
             return False
 
     def temporary_path(self, key: str) -> Path:
-        """Return a new empty file beside the shard's place, for the shard to be written to."""
-        folder = self.path_of(key).parent
+        """Return a new empty file for a shard to be written to, on the same file system as its place."""
+        folder = self.root / UNFINISHED_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{key[:16]}.", suffix=".tmp")
         os.close(descriptor)
@@ -91,6 +92,7 @@ class ShardCache:
     def publish(self, record: ShardRecord, shard: Path) -> None:
         """Put a written shard, made by `temporary_path`, in its place together with its record."""
         path = self.path_of(record.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
         shard.chmod(0o444)
         shard.replace(path)
         sidecar = self.temporary_path(record.key)
@@ -122,7 +124,7 @@ class ShardCache:
     def sweep(self) -> None:
         """Remove unfinished files of builds that were killed: those older than a day."""
         oldest = time.time() - _LEFTOVER_AGE_S
-        for path in self.root.glob("*/*.tmp"):
+        for path in (self.root / UNFINISHED_FOLDER).glob("*"):
             with suppress(OSError):  # another build swept it
                 if path.stat().st_mtime < oldest:
                     path.unlink()

@@ -42,7 +42,7 @@ def start_event(repo: Repo) -> tuple[subprocess.Popen, Path]:
         )
     cache = repo.root / ".dvc" / "cache" / "owa-shards"
     end = time.monotonic() + 60
-    while not list(cache.glob("??/*.tmp")):
+    while not list(cache.glob("unfinished/*.tmp")):
         assert time.monotonic() < end, log.read_text()
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)
