@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -96,22 +95,24 @@ def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
     from hydra import compose, initialize_config_dir
     from hydra.core.utils import configure_log
     from hydra.errors import HydraException
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         with initialize_config_dir(str(conf_dir), job_name=name, version_base="1.3"):
             cfg = compose(name, return_hydra_config=True)
+        hydra_conf = cfg.hydra
+        with open_dict(cfg):
+            del cfg["hydra"]
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException):
         return None
-    configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
-    with open_dict(cfg):
-        del cfg["hydra"]
+    configure_log(hydra_conf.job_logging, hydra_conf.verbose)
     return cfg
 
 
 def check_conf(conf_dir: Path, name: str) -> None:
-    """Check that the stage's files in `conf/` are YAML: Hydra would show a typing error in them as a traceback.
+    """Check that the stage's files in `conf/` are YAML without a key twice: Hydra would show a typing error in them as a traceback.
 
     Raises:
         ParamsError: One is not.
@@ -120,9 +121,22 @@ def check_conf(conf_dir: Path, name: str) -> None:
     for path in (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *sorted((conf_dir / "tokenizer").glob("*.yaml"))):
         if path.is_file():
             try:
-                deque(yaml.parse(path.read_bytes(), Loader=loader), maxlen=0)
+                _check_keys(yaml.compose(path.read_bytes(), Loader=loader))
             except yaml.YAMLError as error:
                 raise ParamsError(str(path.relative_to(conf_dir.parent)), f"is no YAML: {error}") from error
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        known: set[str] = set()
+        for key, value in node.value:
+            if key.value in known:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark)
+            known.add(key.value)
+            _check_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_keys(value)
 
 
 def register_knobs() -> None:

@@ -160,6 +160,25 @@ def test_mistakes_are_errors_that_name_them(toy_repo: Repo, arguments: tuple[str
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("knobs", "told"),
+    [
+        ({"fsl__tokenizer": "nope"}, "Could not find 'tokenizer/nope'"),
+        ({"fsl__encoder": "nope"}, "fsl.encoder: 'nope' is not known"),
+        ({"fsl": {}}, "fsl.tokenizer"),
+    ],
+)
+def test_mistakes_in_params_are_named_as_dvc_runs_a_stage(toy_repo: Repo, knobs: dict[str, object], told: str) -> None:
+    before = (toy_repo.root / "params.yaml").read_text()
+    try:
+        toy_repo.set_params(**knobs)
+        output = toy_repo.run("python", "-m", "stages.fsl", check=False)  # no arguments, so that the conf is composed once
+    finally:
+        (toy_repo.root / "params.yaml").write_text(before)
+    assert told in output, output
+    assert "Traceback" not in output
+
+
 @pytest.fixture(scope="module")
 def toy_repo(tmp_path_factory: pytest.TempPathFactory, toy_recordings: Path) -> Repo:
     """A repository whose stages raw and event are built."""
@@ -181,6 +200,7 @@ def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
         ("params.yaml", "fsl: 3\n", "fsl: is 3 in params.yaml. Write its knobs below it"),
         ("conf/fsl.yaml", "defaults: [\n", "conf/fsl.yaml: is no YAML: "),
         ("conf/run.yaml", "hydra: {\n", "conf/run.yaml: is no YAML: "),
+        ("conf/fsl.yaml", "in_dir: a\nin_dir: b\n", "conf/fsl.yaml: is no YAML: the key 'in_dir' stands there twice"),
         ("conf/tokenizer/byte.yaml", "name: 'byte\n", "conf/tokenizer/byte.yaml: is no YAML: "),
     ],
 )
