@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from owa_data.encoding.registry import check_name, create_encoder
 from owa_data.errors import ParamsError, SchemaError
 from owa_data.fsl.families import check_processor
 from owa_data.store.dataset_folder import read_lineage
@@ -117,15 +118,23 @@ class BinnedCollator:
         image_processor: Makes pixels of PIL images, from `checked_image_processor`.
         tokenizer: The extended tokenizer, saved beside that dataset, as transformers loads it. The answer ends with its end-of-text token, or
             where it has none with its pad token.
+        encoder_type: The encoding of `encoded_events`, as the binned transform was given it: what stands between events depends on it.
         max_sequence_length: A longer sample is an error; choose fewer images per bin or a higher `binned.fps`.
-        joint: Stands between events: nothing, or a space for the `flat` encoding.
     """
 
     image: ImageTokens
     image_processor: Callable[..., Any]
     tokenizer: Any
+    encoder_type: str
     max_sequence_length: int = 4096
-    joint: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the name.
+
+        Raises:
+            ParamsError: There is no such encoding.
+        """
+        check_name(self.encoder_type, "collator.encoder_type")
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """Make a batch of samples, each with `images` (PIL), `instruction`, `encoded_events`.
@@ -139,7 +148,8 @@ class BinnedCollator:
         """
         prompts = [f"{self.image.text * len(sample['images'])}{sample['instruction']}\n" for sample in samples]
         end = self.tokenizer.eos_token or self.tokenizer.pad_token
-        answers = [self.joint.join(sample["encoded_events"]) + end for sample in samples]
+        separator = create_encoder(self.encoder_type).separator
+        answers = [separator.join(sample["encoded_events"]) + end for sample in samples]
         prompt_ids, answer_ids = (self.tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (prompts, answers))
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
         if longest > self.max_sequence_length:

@@ -14,18 +14,18 @@ from owa_data.training.image_tokens import read_image_tokens
 from owa_data.training.models import load_model
 
 
-def binned(built):
+def binned(built, encoder_type="factorized"):
     dataset = load_from_disk(built.binned)["train"]
     transform = create_binned_dataset_transform(
-        encoder_type="factorized", instruction="Complete the task", recordings=str(built.recordings), image_size_px=(56, 56)
+        encoder_type=encoder_type, instruction="Complete the task", recordings=str(built.recordings), image_size_px=(56, 56)
     )
     dataset.set_transform(transform)
     return dataset
 
 
-def collator_of(built, loaded, **options):
-    image = read_image_tokens(built.fsl)
-    return BinnedCollator(image, checked_image_processor(built.fsl, loaded.processor), loaded.tokenizer, **options)
+def collator_of(built, loaded, encoder_type="factorized", **options):
+    image_processor = checked_image_processor(built.fsl, loaded.processor)
+    return BinnedCollator(read_image_tokens(built.fsl), image_processor, loaded.tokenizer, encoder_type, **options)
 
 
 def test_dataloader_with_a_collate_function(internvl_built):
@@ -65,6 +65,17 @@ def test_collator_of_bins(request, family):
     assert loaded.model(**batch).loss.item() > 0
     with pytest.raises(ParamsError, match="is 8, a sample has"):
         collator_of(built, loaded, max_sequence_length=8)(samples)
+
+
+def test_events_of_the_flat_encoding_are_set_apart(internvl_built):
+    loaded = load_model(internvl_built.fsl)
+    rows = binned(internvl_built, "flat")
+    sample = next(row for row in (rows[index] for index in range(len(rows))) if len(row["encoded_events"]) > 1)
+    batch = collator_of(internvl_built, loaded, "flat")([sample])
+    answer = loaded.tokenizer.decode(batch["labels"][0][batch["labels"][0] >= 0])
+    assert answer == " ".join(sample["encoded_events"]) + "<|endoftext|>"
+    with pytest.raises(ParamsError, match="collator.encoder_type: 'plain' is not known"):
+        collator_of(internvl_built, loaded, "plain")
 
 
 def test_trainer(internvl_built, tmp_path):
