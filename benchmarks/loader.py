@@ -12,18 +12,14 @@ import multiprocessing
 import os
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from owa_data import load_from_disk
-from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import FslConversion, fsl_inputs
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.fsl.build import fsl_inputs, prepare_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
 from owa_data.sample.recording import write_recording
@@ -60,14 +56,10 @@ def build_fsl(folder: Path, recordings: Path) -> Path:
     plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
     events = build_dataset(conversion, plan, folder / "event", cache, RUNTIME, {})
     tokenizer = TokenizerParams.model_validate(yaml.safe_load(TOKENIZER.read_text()))
-    params, loaded = FslParams(), load_tokenizer(tokenizer)
-    encoder = create_encoder(params.encoder)
-    vocabulary = load_vocabulary(loaded, encoder, cache)
-    fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    plan = plan_build(fsl, fsl_inputs(events, folder / "event", params), cache)
-    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
-    build_dataset(fsl, plan, folder / "fsl", cache, RUNTIME, facts, add_files=save)
+    params = FslParams()
+    fsl = prepare_fsl(params, tokenizer, cache)
+    plan = plan_build(fsl.conversion, fsl_inputs(events, folder / "event", params), cache)
+    build_dataset(fsl.conversion, plan, folder / "fsl", cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
     return folder / "fsl"
 
 

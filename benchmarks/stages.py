@@ -16,11 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import FslConversion, fsl_inputs, fsl_metrics
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, tokenizer_facts
+from owa_data.fsl.build import fsl_inputs, fsl_metrics, prepare_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, TokenizerParams
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.store.dataset_folder import Lineage
@@ -131,14 +128,17 @@ class _Build:
     def fsl(self) -> Row:
         params = FslParams(tokenizer=self.tokenizer.name, write_texts=self.write_texts)
         with self.timed("fsl", len(self.events.episodes)):
-            encoder = create_encoder(params.encoder)
-            loaded = load_tokenizer(self.tokenizer)
-            vocabulary = load_vocabulary(loaded, encoder, self.cache)
-            conversion = FslConversion(params, self.tokenizer, loaded.sha256, vocabulary)
-            plan = plan_build(conversion, fsl_inputs(self.events, self.folder / "event", params), self.cache)
-            facts = tokenizer_facts(self.tokenizer, loaded.sha256, vocabulary)
+            prepared = prepare_fsl(params, self.tokenizer, self.cache)
+            plan = plan_build(prepared.conversion, fsl_inputs(self.events, self.folder / "event", params), self.cache)
             lineage = build_dataset(
-                conversion, plan, self.folder / "fsl", self.cache, self.runtime, facts, preload=["owa_data.fsl.build"]
+                prepared.conversion,
+                plan,
+                self.folder / "fsl",
+                self.cache,
+                self.runtime,
+                prepared.facts,
+                preload=["owa_data.fsl.build"],
+                add_files=prepared.add_files,
             )
         metrics = fsl_metrics(lineage, self.events, params)
         read = sum(episode.size_bytes for episode in self.events.episodes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
@@ -13,10 +12,7 @@ from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
 def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
-    from owa_data.encoding.registry import create_encoder
-    from owa_data.fsl.build import FslConversion, check_params, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot
-    from owa_data.fsl.tokenizer import load_tokenizer
-    from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+    from owa_data.fsl.build import check_params, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot, prepare_fsl
     from owa_data.store.dataset_folder import read_lineage
     from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 
@@ -25,18 +21,21 @@ def build(conf: Conf) -> None:
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
     check_params(params, events)
-    encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
-    loaded = load_tokenizer(tokenizer)
-    vocabulary = load_vocabulary(loaded, encoder, cache)
-    conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    plan = plan_build(conversion, fsl_inputs(events, Path(conf["in_dir"]), params), cache)
+    prepared = prepare_fsl(params, tokenizer, cache)
+    plan = plan_build(prepared.conversion, fsl_inputs(events, Path(conf["in_dir"]), params), cache)
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "fsl", out_dir))
         return
-    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
-    preload = ["owa_data.fsl.build"]
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), facts, preload=preload, add_files=save)
+    lineage = build_dataset(
+        prepared.conversion,
+        plan,
+        out_dir,
+        cache,
+        runtime_of(conf),
+        prepared.facts,
+        preload=["owa_data.fsl.build"],
+        add_files=prepared.add_files,
+    )
     metrics = fsl_metrics(lineage, events, params)
     logger.info("%s", describe_fsl(metrics))
     write_json(conf["metrics_dir"], "fsl", metrics)

@@ -5,7 +5,7 @@ Input: the lineage of the event dataset, `FslParams`, a tokenizer. Output: the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,12 +20,13 @@ from owa_data.errors import ParamsError
 from owa_data.fsl.convert import NUM_FILL_BINS, convert_events
 from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import Vocabulary
+from owa_data.fsl.vocabulary import Vocabulary, load_vocabulary, save_tokenizer, tokenizer_facts
 from owa_data.params import FslParams, TokenizerParams
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput, shard_inputs
 from owa_data.store.ledger import Counts, add_counts
 from owa_data.store.metrics import aggregate
+from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import read_shard
 from owa_data.store.source import ByteSource
 
@@ -61,6 +62,32 @@ class FslConversion:
         return convert_events(
             rows, episode.episode_path, self.params, encoder, table_of, self.vocabulary.pad_token_id, episode.start_ns
         )
+
+
+@dataclass(frozen=True)
+class PreparedFsl:
+    """What `store.incremental.build_dataset` is given for `fsl`: the conversion, `facts`, and `add_files`, which adds the tokenizer."""
+
+    conversion: FslConversion
+    facts: dict[str, object]
+    add_files: Callable[[Path], None]
+
+
+def prepare_fsl(params: FslParams, tokenizer: TokenizerParams, cache: ShardCache) -> PreparedFsl:
+    """Load what a build of `fsl` needs once. Cost: a second for a tokenizer of 150,000 entries that is new to the cache, else 20 ms.
+
+    Raises:
+        TokenizerError: The tokenizer cannot be had, is not the pinned one, or lacks its pad token.
+        ParamsError: An encoder, option or model family that is not known.
+    """
+    encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
+    loaded = load_tokenizer(tokenizer)
+    vocabulary = load_vocabulary(loaded, encoder, cache)
+    return PreparedFsl(
+        FslConversion(params, tokenizer, loaded.sha256, vocabulary),
+        tokenizer_facts(tokenizer, loaded.sha256, vocabulary),
+        partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache),
+    )
 
 
 def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[str]) -> PieceTable:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from owa_data.cli.main import main
-from owa_data.encoding.registry import ENCODERS, create_encoder
+from owa_data.encoding.registry import ENCODERS
 from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import FslConversion, fsl_inputs
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.fsl.build import fsl_inputs, prepare_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
 from owa_data.store.dataset_folder import read_lineage
@@ -34,14 +31,9 @@ def build(folder: Path, recordings: Path, encoder_name: str, cache: ShardCache, 
         conversion, plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache), event_dir, cache, RUNTIME, {}
     )
     fsl = FslParams(encoder=encoder_name, encoder_options=options)
-    encoder, loaded = create_encoder(encoder_name, **options), load_tokenizer(BYTE)
-    vocabulary = load_vocabulary(loaded, encoder, cache)
-    made = FslConversion(fsl, BYTE, loaded.sha256, vocabulary)
-    facts = tokenizer_facts(BYTE, loaded.sha256, vocabulary)
-    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
-    build_dataset(
-        made, plan_build(made, fsl_inputs(events, event_dir, fsl), cache), fsl_dir, cache, RUNTIME, facts, add_files=save
-    )
+    made = prepare_fsl(fsl, BYTE, cache)
+    plan = plan_build(made.conversion, fsl_inputs(events, event_dir, fsl), cache)
+    build_dataset(made.conversion, plan, fsl_dir, cache, RUNTIME, made.facts, add_files=made.add_files)
     return fsl_dir
 
 

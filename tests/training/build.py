@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from owa_data.binned.build import BinnedConversion
-from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import FslConversion
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.fsl.build import fsl_inputs, prepare_fsl
 from owa_data.params import (
     BinnedParams,
     EventParams,
@@ -69,11 +65,8 @@ def build_small(
     binned = BinnedConversion(BinnedParams(fps=5, state="before"))
     build_dataset(binned, plan_build(binned, inputs, cache), built.binned, cache, RUNTIME, {})
     tokenizer = small_tokenizer(family)
-    loaded, params = load_tokenizer(tokenizer), FslParams(tokenizer=tokenizer.name, max_sequence_length=max_sequence_length)
-    encoder = create_encoder(params.encoder)
-    vocabulary = load_vocabulary(loaded, encoder, cache)
-    fsl = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
-    build_dataset(fsl, plan_build(fsl, inputs, cache), built.fsl, cache, RUNTIME, facts, add_files=save)
+    params = FslParams(tokenizer=tokenizer.name, max_sequence_length=max_sequence_length)
+    fsl = prepare_fsl(params, tokenizer, cache)
+    plan = plan_build(fsl.conversion, fsl_inputs(events, built.event, params), cache)
+    build_dataset(fsl.conversion, plan, built.fsl, cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
     return built

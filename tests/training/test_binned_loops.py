@@ -74,7 +74,7 @@ def test_events_of_the_flat_encoding_are_set_apart(internvl_built):
     batch = collator_of(internvl_built, loaded, "flat")([sample])
     answer = loaded.tokenizer.decode(batch["labels"][0][batch["labels"][0] >= 0])
     assert answer == " ".join(sample["encoded_events"]) + "<|endoftext|>"
-    with pytest.raises(ParamsError, match="collator.encoder_type: 'plain' is not known"):
+    with pytest.raises(ParamsError, match=r"collator\.encoder_type: 'plain' is not known"):
         collator_of(internvl_built, loaded, "plain")
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from owa_data.encoding.registry import create_encoder
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import FslConversion, fsl_metrics
-from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.fsl.build import fsl_inputs, fsl_metrics, prepare_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset, plan_build
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import ROOT
 
@@ -44,14 +40,9 @@ def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParam
     plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
     events = build_dataset(conversion, plan, folder / "data/event", cache, RUNTIME, {})
     params = FslParams(tokenizer=tokenizer.name, **{"max_sequence_length": 512, **fsl_params})
-    loaded = load_tokenizer(tokenizer)
-    encoder = create_encoder(params.encoder)
-    vocabulary = load_vocabulary(loaded, encoder, cache)
-    fsl_conversion = FslConversion(params, tokenizer, loaded.sha256, vocabulary)
-    plan = plan_build(fsl_conversion, shard_inputs(events, folder / "data/event"), cache)
-    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
-    save = partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache)
-    lineage = build_dataset(fsl_conversion, plan, folder / "data/fsl", cache, RUNTIME, facts, add_files=save)
+    fsl = prepare_fsl(params, tokenizer, cache)
+    plan = plan_build(fsl.conversion, fsl_inputs(events, folder / "data/event", params), cache)
+    lineage = build_dataset(fsl.conversion, plan, folder / "data/fsl", cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
     (folder / "metrics").mkdir(exist_ok=True)
     (folder / "metrics/event.json").write_bytes(msgspec.json.encode(event_metrics(events, EventParams())))
     (folder / "metrics/fsl.json").write_bytes(msgspec.json.encode(fsl_metrics(lineage, events, params)))
