@@ -56,7 +56,7 @@ class FslCollator:
         mask = torch.stack([torch.as_tensor(sample["attention_mask"]) for sample in samples]).long()
         images = [sample["images"] for sample in samples]
         _check_images(ids, images, self.image)
-        labels = make_labels(ids, mask, self.image.span_ids)
+        labels = make_labels(ids, mask, self.image.span_ids, self.image.inner_ids)
         if self.loss_on == "actions":
             length = ids.shape[1]
             acted = [is_action_token(sample["event_offsets"], sample["event_kinds"], length) for sample in samples]

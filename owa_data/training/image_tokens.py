@@ -18,6 +18,7 @@ class ImageTokens:
         size_px: Width and height that frames are resized to.
         text: The span written out.
         span_ids: Distinct ids of the span: the image token and the markers around it.
+        inner_ids: Distinct ids of ordinary text in the span: newlines between the tiles of a split image.
         image_token_id: The id whose embeddings the model replaces by image features.
         num_per_image: How often it stands in one span.
     """
@@ -26,6 +27,7 @@ class ImageTokens:
     size_px: tuple[int, int]
     text: str
     span_ids: tuple[int, ...]
+    inner_ids: tuple[int, ...]
     image_token_id: int
     num_per_image: int
 
@@ -46,11 +48,15 @@ def read_image_tokens(fsl_dir: Path | str) -> ImageTokens:
     width, height = settings["image_size_px"]
     # Newlines between the tiles of a split image are ordinary text and no entries of the vocabulary.
     tokens = [token for token, _ in image["span"]]
+    text = "".join(token * times for token, times in image["span"])
+    span_ids = tuple(dict.fromkeys(id_ for id_ in map(tokenizer.token_to_id, tokens) if id_ is not None))
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
     return ImageTokens(
         family=settings["family"],
         size_px=(width, height),
-        text="".join(token * times for token, times in image["span"]),
-        span_ids=tuple(dict.fromkeys(id_ for id_ in map(tokenizer.token_to_id, tokens) if id_ is not None)),
+        text=text,
+        span_ids=span_ids,
+        inner_ids=tuple(id_ for id_ in dict.fromkeys(ids) if id_ not in span_ids),
         image_token_id=image["image_token_id"],
         num_per_image=sum(times for token, times in image["span"] if token == image["image_token"]),
     )

@@ -19,19 +19,34 @@ ACTION_KINDS = (EventKind.KEYBOARD, EventKind.RAW_MOUSE, EventKind.MOUSE)
 """Kinds of events that somebody did; screens and windows are what they saw."""
 
 
-def make_labels(input_ids: torch.Tensor, attention_mask: torch.Tensor, span_ids: Sequence[int]) -> torch.Tensor:
+def make_labels(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor, span_ids: Sequence[int], inner_ids: Sequence[int] = ()
+) -> torch.Tensor:
     """Return the ids as labels, with padding and image spans ignored.
 
     Args:
         input_ids: int64 (rows, length).
         attention_mask: (rows, length), 0 = padding.
         span_ids: Ids of the image span: image tokens are no text, and the markers around them say nothing.
+        inner_ids: Ids of ordinary text within a span, such as newlines between the tiles of a split image; ignored where the next other
+            ids on both sides are of a span.
 
     Returns:
         int64 (rows, length). Models of transformers shift them by one themselves.
     """
-    ignored = (attention_mask == 0) | torch.isin(input_ids, torch.tensor(span_ids))
-    return input_ids.masked_fill(ignored, IGNORED)
+    in_span = torch.isin(input_ids, torch.tensor(span_ids))
+    if inner_ids:
+        is_inner = torch.isin(input_ids, torch.tensor(inner_ids))
+        in_span |= is_inner & _after_span(in_span, is_inner) & _after_span(in_span.flip(1), is_inner.flip(1)).flip(1)
+    return input_ids.masked_fill((attention_mask == 0) | in_span, IGNORED)
+
+
+def _after_span(in_span: torch.Tensor, is_inner: torch.Tensor) -> torch.Tensor:
+    """Where the last id before that is not inner is one of a span; bool (rows, length)."""
+    places = torch.arange(1, in_span.shape[1] + 1).expand(in_span.shape)
+    last_other = places.masked_fill(is_inner, 0).cummax(1).values  # counted from 1, 0 where there is none
+    padded = torch.nn.functional.pad(in_span, (1, 0))
+    return padded.gather(1, last_other)
 
 
 def is_action_token(event_offsets: Any, event_kinds: Any, length: int) -> torch.Tensor:

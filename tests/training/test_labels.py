@@ -18,6 +18,15 @@ def test_padding_and_image_spans_have_no_label():
     assert ids.tolist() == [[7, 1, 2, 2, 3, 8, 9, 9]]
 
 
+def test_text_between_the_tiles_of_an_image_has_no_label():
+    ids = torch.tensor([[9, 1, 2, 9, 9, 2, 3, 9, 8, 9], [9, 9, 8, 1, 9, 3, 9, 1, 3, 9]])
+    labels = make_labels(ids, torch.ones_like(ids), (1, 2, 3), (9,))
+    assert labels.tolist() == [
+        [9, -100, -100, -100, -100, -100, -100, 9, 8, 9],
+        [9, 9, 8, -100, -100, -100, -100, -100, -100, 9],
+    ]
+
+
 def test_action_tokens():
     kinds = [EventKind.SCREEN, EventKind.KEYBOARD, EventKind.WINDOW, EventKind.RAW_MOUSE, EventKind.MOUSE]
     assert is_action_token([0, 2, 3, 5, 6], kinds, 8).tolist() == [False, False, True, False, False, True, True, True]
