@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from owa_data.encoding.events import Events
-from owa_data.errors import ParamsError
+from owa_data.errors import OwaDataError, ParamsError
 from owa_data.event.grid import as_rate, period_of, period_start_ns
 from owa_data.params import BinnedParams
+
+logger = logging.getLogger(__name__)
 
 Int64s = npt.NDArray[np.int64]
 
@@ -99,6 +102,21 @@ def find_bin_function(name: str) -> BinFunction:
     if not callable(function):
         raise ParamsError("binned.bin_function", f"{name!r} is no function but {function!r}")
     return function
+
+
+def call_bin_function(function: BinFunction, events: Events, params: BinnedParams) -> Bins:
+    """Call a bin function.
+
+    Raises:
+        ParamsError: One's own raised something.
+    """
+    try:
+        return function(events, params)
+    except OwaDataError:
+        raise
+    except Exception as error:  # whatever one's own function does; the traceback shows where
+        logger.exception("%s", params.bin_function)
+        raise ParamsError("binned.bin_function", f"{params.bin_function!r} raised {type(error).__name__}: {error}") from error
 
 
 def bin_function_sha256(name: str) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owa_data.binned.bins import BinFunction, Bins, assign_events
+from owa_data.binned.bins import BinFunction, Bins, assign_events, call_bin_function
 from owa_data.binned.held import button_changes, held_at_bin_ends
 from owa_data.encoding.events import EventKind, Events, read_events, wheel_delta
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
@@ -83,7 +83,7 @@ def convert_events(
         ParamsError: Bins of one's own that do not cover every event.
     """
     events = read_events(rows)
-    bins = bin_function(events, params)
+    bins = call_bin_function(bin_function, events, params)
     bin_of = assign_events(events, bins, episode_path)
     columns, altered = _make_columns(events, bins, bin_of, params)
     num_actions = np.diff(columns.actions.offsets)
@@ -96,7 +96,7 @@ def _make_columns(events: Events, bins: Bins, bin_of: Int64s, params: BinnedPara
     num_bins = len(bins.starts_ns)
     is_key = events.kinds == EventKind.KEYBOARD
     keys = held_at_bin_ends(bin_of[is_key], events.vk[is_key], events.pressed[is_key], bins.interval_index)
-    table, table_bins = _raw_mouse(events, bin_of)
+    table, table_bins, unsaid = _raw_mouse(events, bin_of)
     changed, buttons, pressed = button_changes(table[:, 3])
     held = held_at_bin_ends(table_bins[changed], buttons, pressed, bins.interval_index)
     is_wheel = table[:, 3] & WHEEL_FLAG != 0
@@ -107,6 +107,7 @@ def _make_columns(events: Events, bins: Bins, bin_of: Int64s, params: BinnedPara
     altered = {
         "clamped": int((clamped != sums).sum()),
         "horizontal_wheel": int((table[:, 3] & (WHEEL_FLAG | HORIZONTAL_WHEEL_FLAG) == HORIZONTAL_WHEEL_FLAG).sum()),
+        **unsaid,
     }
     actions = np.flatnonzero(np.isin(events.kinds, ACTION_KINDS))
     columns = _Columns(
@@ -115,20 +116,20 @@ def _make_columns(events: Events, bins: Bins, bin_of: Int64s, params: BinnedPara
     return columns, altered
 
 
-def _raw_mouse(events: Events, bin_of: Int64s) -> tuple[Int64s, Int64s]:
-    """Raw fields of the mouse events, int64 (m, 5), motion relative, and the bin of each.
+def _raw_mouse(events: Events, bin_of: Int64s) -> tuple[Int64s, Int64s, dict[str, int]]:
+    """Raw fields of the mouse events, int64 (m, 5), motion relative, the bin of each, and counts of what raw fields cannot say.
 
     Absolute `mouse` messages tell the same motion once more where `mouse/raw` is there, so they count only where it is not.
     """
     rows = np.flatnonzero(events.kinds == EventKind.RAW_MOUSE)
     if len(rows):
         table, _ = raw_from_absolute(events.raw_mouse[rows], events.interval_index[rows])
-        return table, bin_of[rows]
+        return table, bin_of[rows], {}
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
     messages, valid = mouse_columns(events.payloads.take(rows))
     rows = rows[valid]
-    table, _, _ = raw_from_mouse(messages, events.interval_index[rows])
-    return table, bin_of[rows]
+    table, _, unsaid = raw_from_mouse(messages, events.interval_index[rows])
+    return table, bin_of[rows], unsaid
 
 
 def _group(rows: Int64s, bin_of: Int64s, num_bins: int) -> _Lists:

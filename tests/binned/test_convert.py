@@ -241,3 +241,17 @@ def test_state_equals_a_plain_search(rows, fps, state):
         before = [time_ns for time_ns in times if time_ns < end][-1:]
         expected = {"all": own or before, "last": before, "before": [t for t in times if t <= start][-1:]}[state]
         assert times_of(row["state"]) == expected
+
+
+def test_what_a_bin_function_of_ones_own_raises_is_its_fault():
+    def broken(events, params):
+        raise ValueError("my own mistake")
+
+    with pytest.raises(ParamsError, match=r"binned\.bin_function: 'mine:broken' raised ValueError: my own mistake"):
+        convert_events(event_rows([screen(0)]), EPISODE, BinnedParams(bin_function="mine:broken"), broken)
+
+
+def test_what_raw_fields_cannot_say_of_absolute_positions_is_counted():
+    click = {"event_type": "click", "x": 1, "y": 1, "button": "x9", "pressed": True}
+    _, ledger = convert([screen(0), (1, 0, "mouse", click)])
+    assert ledger["altered"] == {"unknown_button": 1}
