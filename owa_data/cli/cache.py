@@ -205,13 +205,14 @@ def _dataset_outs(revision: str) -> list[tuple[str, str]]:
 
 
 def _read_at(revision: str, path: str) -> bytes | None:
-    """A file of a DVC output at a revision, from the DVC cache or else the remote; None where neither has it."""
+    """A file of a DVC output at a revision, from the DVC cache or else the remote; None where neither has it or DVC cannot read that revision."""
     from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
 
     try:
         with DVCFileSystem(".", rev=revision).open(path, "rb") as file:
             content: bytes = file.read()
-    except OSError:
+    except (OSError, DvcException):
         return None
     return content
 

@@ -27,6 +27,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
 
     Attributes:
         key: Of the extended tokenizer in the shard cache.
+        digest: Of the extended `tokenizer.json`, `xxh3:...`.
         pad_token_id: Fills rows up.
         image_token_id: The id whose embeddings become image features.
         num_image_tokens: Ids of one image span.
@@ -36,6 +37,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
     """
 
     key: str
+    digest: str
     pad_token_id: int
     image_token_id: int
     num_image_tokens: int
@@ -64,13 +66,14 @@ def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache
         span.runs,
     ]
     key = hashlib.sha256(canonical_json(parts)).hexdigest()
-    if record := cache.find(key):
-        return msgspec.convert(record.ledger, Vocabulary)
-    vocabulary, content = _make_vocabulary(loaded, encoder, key)
-    saved = cache.temporary_path(key)
-    saved.write_bytes(content)
-    cache.publish(ShardRecord(key, digest_like(SHARD_PREFIX, content), len(content), 0, msgspec.to_builtins(vocabulary)), saved)
-    return vocabulary
+    with cache.in_use():
+        if record := cache.find(key):
+            return msgspec.convert(record.ledger, Vocabulary)
+        vocabulary, content = _make_vocabulary(loaded, encoder, key)
+        saved = cache.temporary_path(key)
+        saved.write_bytes(content)
+        cache.publish(ShardRecord(key, vocabulary.digest, len(content), 0, msgspec.to_builtins(vocabulary)), saved)
+        return vocabulary
 
 
 def save_tokenizer(folder: Path, loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache) -> None:
@@ -88,8 +91,10 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tup
 
     span = image_span(loaded.params.image)
     extended = extend_tokenizer(loaded, encoder.vocabulary, span)
+    content = extended.tokenizer.to_str().encode()
     vocabulary = Vocabulary(
         key=key,
+        digest=digest_like(SHARD_PREFIX, content),
         pad_token_id=extended.pad_token_id,
         image_token_id=extended.id_of(span.image_token),
         num_image_tokens=len(extended.ids_of([span.text])[0]),
@@ -97,7 +102,7 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tup
         added={token: extended.id_of(token) for token in extended.added},
         piece_ids=extended.ids_of_pieces(encoder.pieces),
     )
-    return vocabulary, extended.tokenizer.to_str().encode()
+    return vocabulary, content
 
 
 def tokenizer_facts(params: TokenizerParams, sha256: str, vocabulary: Vocabulary) -> dict[str, object]:
@@ -107,6 +112,7 @@ def tokenizer_facts(params: TokenizerParams, sha256: str, vocabulary: Vocabulary
         "tokenizer": {
             **params.model_dump(mode="json"),
             "sha256": sha256,
+            "saved_digest": vocabulary.digest,
             "pad_token_id": vocabulary.pad_token_id,
             "num_tokens": vocabulary.num_tokens,
             "added": vocabulary.added,

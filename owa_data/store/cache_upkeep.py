@@ -9,12 +9,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from owa_data.store.shard_cache import FETCHED_FOLDER, UNFINISHED_FOLDER, ShardCache
 
 _KEY_DIGITS = 64
+_GONE = ".gone"
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,16 @@ def read_contents(cache: ShardCache) -> Contents:
     now = time.time()
     contents = Contents([], [], [])
     for path in sorted((cache.root / UNFINISHED_FOLDER).glob("*")):
-        status = path.stat()
-        contents.leftovers.append(LeftOver(path, status.st_size, now - status.st_mtime))
+        with suppress(FileNotFoundError):  # a build finished it meanwhile
+            status = path.stat()
+            contents.leftovers.append(LeftOver(path, status.st_size, now - status.st_mtime))
     for folder in sorted(path for path in cache.root.glob("??") if path.is_dir()):
         names = {path.name for path in folder.iterdir()}
         for name in sorted(names):
-            status = (folder / name).stat()
+            try:
+                status = (folder / name).stat()
+            except FileNotFoundError:  # dropped meanwhile
+                continue
             age_s = now - status.st_mtime
             is_record = name.endswith(".json") and len(name) == _KEY_DIGITS + 5
             if is_record and name.removesuffix(".json") in names:
@@ -134,7 +140,10 @@ def drop_fetched(cache: ShardCache) -> None:
     They hold their shards by hard links, so that what is chosen after this can be freed.
     """
     for folder in find_fetched(cache):
-        shutil.rmtree(folder)
+        # Moved away first: a folder that was half removed would pass for a dataset. What is left of it goes with the next call.
+        gone = folder.with_name(f"{folder.name.removesuffix(_GONE)}{_GONE}")
+        folder.rename(gone)
+        shutil.rmtree(gone)
 
 
 def _drop_results(cache: ShardCache, results: Sequence[CachedShard]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from owa_data.errors import ChangedError, SchemaError
+from owa_data.errors import BROKEN_JSON, ChangedError, SchemaError
 from owa_data.schema import SCHEMA_VERSION, SPLITS, stored_schema
 from owa_data.store.dataset_folder import (
     LINEAGE_FILE,
@@ -76,7 +76,7 @@ def open_remote(url: str, *, repo: str = "", rev: str = "", **storage_options: A
         lineage = check_lineage(msgspec.json.decode(filesystem.cat_file(f"{root}/{LINEAGE_FILE}"), type=Lineage), place)
     except FileNotFoundError as error:
         raise SchemaError(f"{place} does not exist. Is the revision right, and was it pushed (`dvc push`)?") from error
-    except msgspec.DecodeError as error:
+    except BROKEN_JSON as error:
         raise SchemaError(f"{place} is no description of a dataset: {error}") from error
     if SCHEMA_VERSION.get(lineage.kind) != lineage.schema_version:
         raise SchemaError(
@@ -97,7 +97,7 @@ def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Pat
         cache: Where shards are kept; default: the user's.
 
     Raises:
-        ChangedError: A shard is not the one that `owa.json` names.
+        ChangedError: A shard or the tokenizer is not the one that `owa.json` names.
     """
     cache = cache or ShardCache(default_cache_root(None))
     name = hashlib.sha256(msgspec.json.encode(remote.lineage)).hexdigest()
@@ -132,6 +132,13 @@ def _fetch_tokenizer(remote: RemoteDataset, folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(filesystem.cat_file(f"{root}/{name}"))
+    listed = remote.lineage.facts["tokenizer"]["saved_digest"]
+    saved = folder / TOKENIZER_FILES[0]
+    if (found := digest_like(listed, saved.read_bytes())) != listed:
+        raise ChangedError(
+            f"{remote.url}/{TOKENIZER_FILES[0]}",
+            f"is not the tokenizer that {LINEAGE_FILE} names: {shorten_digest(found)}, not {shorten_digest(listed)}",
+        )
 
 
 def _fetch_shards(remote: RemoteDataset, episodes: list[EpisodeLineage], cache: ShardCache) -> None:

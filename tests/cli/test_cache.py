@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dvc.exceptions import DvcException
 
+from owa_data.cli.cache import _read_at
 from owa_data.cli.main import main
-from owa_data.store.cache_upkeep import choose_droppable, drop, read_contents
+from owa_data.store.cache_upkeep import choose_droppable, drop, drop_fetched, find_fetched, read_contents
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from tests.conftest import Repo
 from tests.versions.build import build_toy_datasets, tokenizer_params
@@ -212,3 +214,37 @@ def test_a_damaged_shard_is_found_dropped_everywhere_and_made_again(make_repo: C
     assert "Data and pipelines are up to date." in repo.run("dvc", "status", "fsl")
     repo.run("dvc", "checkout", "fsl")
     repo.run(*owa_data, "verify", "data/fsl", "--recordings", "none")
+
+
+def test_what_vanishes_while_the_cache_is_listed_is_left_out(cache: ShardCache) -> None:
+    before = read_contents(cache)
+    for folder in (cache.root / "unfinished", cache.path_of(KEYS[0]).parent):
+        (folder / "gone").symlink_to("nowhere")
+    after = read_contents(cache)
+    assert [len(part) for part in (after.shards, after.remembered, after.leftovers)] == [
+        len(part) for part in (before.shards, before.remembered, before.leftovers)
+    ]
+
+
+def test_a_revision_that_dvc_cannot_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise DvcException("a broken dvc.yaml")
+
+    monkeypatch.setattr("dvc.api.DVCFileSystem", refuse)
+    assert _read_at("HEAD", "data/event/owa.json") is None
+
+
+def test_what_is_left_of_a_fetched_dataset_goes_with_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ShardCache(tmp_path)
+    (tmp_path / "fetched/name/fsl").mkdir(parents=True)
+
+    def killed(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            drop_fetched(cache)
+    assert not (tmp_path / "fetched/name").exists()
+    drop_fetched(cache)
+    assert find_fetched(cache) == []
