@@ -18,6 +18,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError)
+"""What `msgspec.json.decode` raises on content; the second where a string is no UTF-8, as after one flipped bit."""
+
 
 class OwaDataError(Exception):
     """Root of all errors this package raises on purpose."""

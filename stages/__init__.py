@@ -90,11 +90,13 @@ def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
     """Compose a conf that no command line changes, as `dvc repro` does: Hydra's own main composes twice, 0.1 s each.
 
     Returns:
-        The conf; None where it cannot be composed, which Hydra's main tells without a traceback.
+        The conf; None where it cannot be composed, which Hydra's main tells without a traceback, or where conf asks for more of Hydra.
     """
     from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import configure_log
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
@@ -102,6 +104,9 @@ def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
         with initialize_config_dir(str(conf_dir), job_name=name, version_base="1.3"):
             cfg = compose(name, return_hydra_config=True)
         hydra_conf = cfg.hydra
+        if hydra_conf.callbacks or hydra_conf.job.env_set or hydra_conf.mode == RunMode.MULTIRUN:
+            return None
+        HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
         with open_dict(cfg):
             del cfg["hydra"]
         OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -147,6 +152,7 @@ def register_knobs() -> None:
     """
     from hydra.core.config_store import ConfigStore
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     try:
         params = OmegaConf.load(PARAMS_FILE)
@@ -169,8 +175,11 @@ def register_knobs() -> None:
         node = params.get(section) or {}
         if not isinstance(node, DictConfig | dict):
             raise ParamsError(section, f"is {node!r} in {PARAMS_FILE}. Write its knobs below it")
-        # fsl.tokenizer names a file of the group conf/tokenizer/, whose content stands in its place.
-        values = {key: value for key, value in node.items() if (section, key) != ("fsl", "tokenizer")}
+        try:
+            # fsl.tokenizer names a file of the group conf/tokenizer/, whose content stands in its place.
+            values = {key: value for key, value in node.items() if (section, key) != ("fsl", "tokenizer")}
+        except OmegaConfBaseException as error:
+            raise ParamsError(section, f"cannot be read from {PARAMS_FILE}: {str(error).splitlines()[0]}") from error
         package = "runtime" if section == "runtime" else "_global_"
         ConfigStore.instance().store(group="knobs", package=package, name=section, node=OmegaConf.create(values))
 

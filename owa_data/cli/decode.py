@@ -13,7 +13,7 @@ import pyarrow as pa
 from owa_data.encoding.decoded import Decoded
 from owa_data.encoding.registry import ENCODERS, create_encoder
 from owa_data.encoding.unwrap import TimeHints
-from owa_data.errors import OwaDataError
+from owa_data.errors import BROKEN_JSON, OwaDataError
 from owa_data.fsl.decode import EventDecoder
 from owa_data.fsl.decoded_recording import write_recording
 from owa_data.schema import SPLITS
@@ -115,7 +115,7 @@ def _decode_file(options: argparse.Namespace) -> Decoded:
     if options.source.suffix == ".json":
         try:
             ids = msgspec.json.decode(options.source.read_bytes(), type=list[int])
-        except msgspec.DecodeError as error:
+        except BROKEN_JSON as error:
             raise DecodeUsageError(f"{options.source} is no JSON list of token ids: {error}") from error
         return decoder.decode_ids(ids, hints, strict=options.strict)
     text = options.source.read_text("utf-8", errors="replace")

@@ -12,7 +12,7 @@ import msgspec
 import yaml
 
 from owa_data.cli.repository import ask_to_commit
-from owa_data.errors import TokenizerError
+from owa_data.errors import BROKEN_JSON, TokenizerError
 from owa_data.fsl.tokenizer import FILE_NAME
 
 CONF_DIR = Path("conf/tokenizer")
@@ -115,7 +115,7 @@ def _pad_token(folder: Path) -> str:
 def _decode(path: Path, content: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BROKEN_JSON as error:
         raise TokenizerError(
             f"{path}: cut off, or no file of a tokenizer ({error}). Write the folder anew: "
             "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from owa_data.cli.repository import PARAMS_FILE, read_raw_params
-from owa_data.errors import SchemaError, TokenizerError
+from owa_data.errors import BROKEN_JSON, SchemaError, TokenizerError
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.params import TokenizerParams, validate_params
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage, read_any_lineage, read_lineage
@@ -68,7 +68,7 @@ def _read_metrics(path: Path | None) -> dict[str, Any] | None:
         content: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except BROKEN_JSON as error:
         raise SchemaError(f"{path} is no JSON ({error}): rebuild it with `dvc repro`") from error
     return content
 

@@ -79,37 +79,45 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     metadata = read_metadata(params.metadata)
     found = find_recordings(params)
     memory = DigestMemory(cache.root, params.dir)
-    known: list[_Read | None] = []
     if listed is not None:
         digests = [digest_of(recording, memory) for recording in found]
         compare_watch(listed, {part.episode_path: digest for part, digest in zip(found, digests, strict=True)}, params)
     else:
         digests = [memory.recall(recording.path) or "" for recording in found]
-    for recording, digest in zip(found, digests, strict=True):
-        record = cache.find(_facts_key(recording.path, digest)) if digest else None
-        known.append(_Read(digest, record) if record else None)
-    missing = sorted((i for i, done in enumerate(known) if done is None), key=lambda i: -found[i].size_bytes)
-    tasks = [_FactsTask(absolute_path(found[i].path), digests[i], cache.root.absolute()) for i in missing]
-    sizes = [found[i].size_bytes for i in missing]
-    num_bytes = math.inf if is_url(params.dir) else sum(sizes)
-    with (
-        progress_bar("raw", sizes, shown=runtime.progress) as advance,
-        closing(run_tasks(_read_recording, tasks, runtime, preload=[__name__], num_bytes=num_bytes)) as results,
-    ):
-        for position, done in results:
-            recording = found[missing[position]]
-            known[missing[position]] = done
-            if done.stamp is not None:
-                memory.remember(Path(recording.path), done.stamp, done.digest)
-            advance(position)
+    known = _read_all(found, digests, memory, cache, runtime)
     memory.save()
-    logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
     index = Index([], {})
     for recording, read in zip(found, known, strict=True):
-        assert read is not None, recording.path
         _add_recording(index, recording, read.digest, read.record, metadata, params)
     _warn(index, metadata, params)
     return index
+
+
+def _read_all(
+    found: Sequence[FoundRecording], digests: Sequence[str], memory: DigestMemory, cache: ShardCache, runtime: RuntimeParams
+) -> list[_Read]:
+    """Return what is known of each recording, reading those that are new or changed; `digests` is "" where none is known."""
+    known: list[_Read | None] = []
+    with cache.in_use():
+        for recording, digest in zip(found, digests, strict=True):
+            record = cache.find(_facts_key(recording.path, digest)) if digest else None
+            known.append(_Read(digest, record) if record else None)
+        missing = sorted((i for i, done in enumerate(known) if done is None), key=lambda i: -found[i].size_bytes)
+        tasks = [_FactsTask(absolute_path(found[i].path), digests[i], cache.root.absolute()) for i in missing]
+        sizes = [found[i].size_bytes for i in missing]
+        num_bytes = sum(math.inf if is_url(found[i].path) else found[i].size_bytes for i in missing)
+        with (
+            progress_bar("raw", sizes, shown=runtime.progress) as advance,
+            closing(run_tasks(_read_recording, tasks, runtime, preload=[__name__], num_bytes=num_bytes)) as results,
+        ):
+            for position, done in results:
+                recording = found[missing[position]]
+                known[missing[position]] = done
+                if done.stamp is not None:
+                    memory.remember(recording.path, done.stamp, done.digest)
+                advance(position)
+    logger.info("raw: %d recordings read, %d known", len(missing), len(found) - len(missing))
+    return [part for part in known if part is not None]
 
 
 def _facts_key(path: str, digest: str) -> str:

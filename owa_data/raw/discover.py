@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
+from owa_data.store.dataset_folder import COMPUTED_NAME, shard_name
 from owa_data.store.source import is_url, version_of
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,26 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
             raise ParamsError(
                 "raw.dir", f"the file name {recording.episode_path!r} is not UTF-8. Rename it, or leave it out with raw.exclude"
             ) from error
+    _check_names([recording.episode_path for recording in chosen])
     return chosen[: params.limit or None]
+
+
+def _check_names(episode_paths: Sequence[str]) -> None:
+    """Check that each recording can have its shard: `a.mcap` becomes `a.arrow`."""
+    known = set(episode_paths)
+    for path in episode_paths:
+        if COMPUTED_NAME.fullmatch(shard_name(path).rpartition("/")[2]):
+            raise ParamsError(
+                "raw.dir",
+                f"the shard of {path!r} would have the name of a cache file of `datasets`, which DVC leaves out. Rename the recording, or leave "
+                "it out with raw.exclude",
+            )
+        for parent in PurePosixPath(path).parents if ".arrow/" in path else ():
+            if parent.suffix == ".arrow" and (other := str(parent.with_suffix(SUFFIX))) in known:
+                raise ParamsError(
+                    "raw.dir",
+                    f"the shard of {other!r} would stand where the folder of {path!r} must be. Rename one, or leave it out with raw.exclude",
+                )
 
 
 def choose(found: Iterable[FoundRecording], params: RawParams) -> list[FoundRecording]:
@@ -98,7 +118,7 @@ def _list_folder(folder: str) -> list[FoundRecording]:
         )
     found = []
     prefix = os.path.join(root, "")  # noqa: PTH118 - text takes a fifth of the time that `Path` does, which shows with thousands of recordings
-    for parent, _, names in os.walk(root):
+    for parent, _, names in os.walk(root, onerror=_raise):
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118
             if not name.endswith(SUFFIX) or not os.path.isfile(path):  # noqa: PTH113
@@ -107,6 +127,11 @@ def _list_folder(folder: str) -> list[FoundRecording]:
             version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
             found.append(FoundRecording(path.removeprefix(prefix), path, status.st_size, version))
     return found
+
+
+def _raise(error: OSError) -> None:
+    # What cannot be looked into may hold recordings.
+    raise error
 
 
 def _list_url(url: str) -> list[FoundRecording]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from owa_data.errors import SchemaError
+from owa_data.errors import BROKEN_JSON, SchemaError
 from owa_data.raw.index import SALVAGED, UNCHECKED, Damage, TopicFacts
 from owa_data.store.dataset_folder import shard_name
+from owa_data.store.whole_file import write_whole
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -82,10 +83,7 @@ class Episode(msgspec.Struct, frozen=True):
 def write_episodes(path: Path, episodes: list[Episode]) -> None:
     """Write the index, whole or not at all."""
     lines = [msgspec.json.encode(episode, order="deterministic") for episode in sorted(episodes, key=lambda e: e.episode_path)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(b"".join(line + b"\n" for line in lines))
-    temporary.replace(path)
+    write_whole(path, b"".join(line + b"\n" for line in lines))
 
 
 def read_episodes(path: Path) -> list[Episode]:
@@ -100,7 +98,7 @@ def read_episodes(path: Path) -> list[Episode]:
         raise SchemaError(f"{path} does not exist: build it with `dvc repro raw`") from error
     try:
         episodes = [msgspec.json.decode(line, type=Episode) for line in lines]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BROKEN_JSON as error:
         raise SchemaError(f"{path} is not readable ({error}): rebuild it with `dvc repro --force raw`") from error
     for episode in episodes:
         shard_name(episode.episode_path)  # refuses those that lead out of their folder

@@ -13,6 +13,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 
+from owa_data.errors import BROKEN_JSON
 from owa_data.raw import messages
 from owa_data.raw.chunks import MessageSpans
 from owa_data.raw.columns import iter_chunks
@@ -189,6 +190,6 @@ class _MediaCounter:
 def _reference_name(quoted: bytes) -> str:
     try:
         uri: str = msgspec.json.decode(quoted)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BROKEN_JSON:
         uri = quoted.decode(errors="replace")
     return EMBEDDED if uri.startswith(EMBEDDED) else uri.replace("\\", "/")

@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from owa_data.errors import ParamsError
+from owa_data.errors import BROKEN_JSON, ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.discover import FoundRecording, find_recordings, matches_any
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import VERSION_PREFIX
 from owa_data.store.source import is_url
+from owa_data.store.whole_file import write_whole
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -54,10 +55,7 @@ def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tup
     found = find_recordings(params)
     rows = [WatchedRecording(part.episode_path, part.size_bytes, digest_of(part, memory)) for part in found]
     lines = [msgspec.json.encode(part) for part in (_Head(params.dir), *rows)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(b"".join(line + b"\n" for line in lines))
-    temporary.replace(path)
+    write_whole(path, b"".join(line + b"\n" for line in lines))
     return len(rows), sum(former.get(row.episode_path) != row for row in rows)
 
 
@@ -126,7 +124,7 @@ def _read(path: Path) -> tuple[str, list[WatchedRecording]]:
     try:
         head = msgspec.json.decode(lines[0] if lines else b"", type=_Head)
         return head.dir, [msgspec.json.decode(line, type=WatchedRecording) for line in lines[1:]]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BROKEN_JSON as error:
         raise ParamsError(
             "raw.watch", f"{path} is no list of recordings ({error}). Run `owa-data scan` to write it anew"
         ) from error

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from owa_data.errors import ParamsError, SchemaError
+from owa_data.errors import BROKEN_JSON, ParamsError, SchemaError
 from owa_data.schema import SCHEMA_VERSION, SCHEMAS, SPLITS, huggingface_features
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import write_shard
@@ -112,7 +112,7 @@ def check_replaceable(folder: Path, kind: str) -> None:
         return
     try:
         found = msgspec.json.decode((folder / LINEAGE_FILE).read_bytes(), type=_KindAlone).kind
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, *BROKEN_JSON):
         found = "something else"
     if found != kind:
         content = f"a dataset of kind {found}" if found in SCHEMAS else "files that are no dataset"
@@ -216,7 +216,7 @@ def read_any_lineage(folder: Path | str, remedy: str = "dvc repro") -> Lineage:
         return check_lineage(msgspec.json.decode(path.read_bytes(), type=Lineage), str(path))
     except FileNotFoundError as error:
         raise SchemaError(f"{path} does not exist: build the dataset first, `{remedy}`, or fetch it with `dvc pull`") from error
-    except msgspec.DecodeError as error:
+    except BROKEN_JSON as error:
         raise SchemaError(f"{path} is not readable ({error}): rebuild the dataset, `{remedy}`") from error
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from owa_data.errors import BROKEN_JSON
 from owa_data.store.digests import FileStamp
+from owa_data.store.whole_file import write_whole
 
 
 class _Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -26,7 +27,7 @@ class DigestMemory:
         self._path = cache_root / "digests" / f"{name}.json"
         self._known: dict[str, _Remembered] = {}
         self._fresh: dict[str, _Remembered] = {}
-        with suppress(OSError, msgspec.DecodeError):  # then nothing is remembered
+        with suppress(OSError, *BROKEN_JSON):  # then nothing is remembered
             self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Remembered])
 
     def recall(self, path: Path | str) -> str | None:
@@ -41,7 +42,7 @@ class DigestMemory:
         self._fresh[str(path)] = known
         return known.sha256
 
-    def remember(self, path: Path, stamp: FileStamp, sha256: str) -> None:
+    def remember(self, path: Path | str, stamp: FileStamp, sha256: str) -> None:
         """Note the digest of a file whose stamp was this one before and after it was read."""
         if stamp.is_settled:
             self._fresh[str(path)] = _Remembered(stamp, sha256)
@@ -70,9 +71,4 @@ class DigestMemory:
         """Remember the digests asked for since, and forget those of files that were not asked for."""
         if self._fresh == self._known:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(self._fresh))
-        Path(name).chmod(0o644)  # as other users of the cache need it
-        Path(name).replace(self._path)
+        write_whole(self._path, msgspec.json.encode(self._fresh))

@@ -183,7 +183,7 @@ def build_dataset(
         ParamsError: `out_dir` holds anything but a dataset of this kind; nothing is converted then.
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
-    out_dir = out_dir.absolute()  # "." has no name
+    out_dir = out_dir.resolve()  # "." has no name; a link stays, and what it leads to is replaced
     check_replaceable(out_dir, conversion.kind)
     with lock_folder(out_dir), cache.in_use():
         # Shards may have been dropped or made by others since the plan was made; from here on they stay.

@@ -21,6 +21,8 @@ from typing import IO, Any
 import msgspec
 import platformdirs
 
+from owa_data.errors import BROKEN_JSON
+
 ENVIRONMENT = "OWA_DATA_SHARD_CACHE"
 FOLDER = "owa-shards"
 FETCHED_FOLDER = "fetched"  # datasets from elsewhere, see store/remote.py
@@ -70,7 +72,7 @@ class ShardCache:
         try:
             with open(f"{name}.json", "rb", buffering=0) as file:  # noqa: PTH123 - see `_name_of`
                 record = _RECORD_DECODER.decode(file.read())
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *BROKEN_JSON):
             return None
         return record if self.is_there(record) else None
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from owa_data.errors import BROKEN_JSON
 from owa_data.schema import SCHEMAS, SPLITS, huggingface_features, stored_schema
 from owa_data.store.dataset_folder import (
     COMPUTED_NAME,
@@ -132,7 +133,7 @@ def _compare_json(path: Path, expected: Mapping[str, Any]) -> Iterator[Fault]:
     except FileNotFoundError:
         yield Fault(str(path), "missing")
         return
-    except msgspec.DecodeError as error:
+    except BROKEN_JSON as error:
         yield Fault(str(path), f"no JSON: {error}")
         return
     for key, value in expected.items():
@@ -194,7 +195,7 @@ def _has_tokens(content: bytes, added: Mapping[str, int]) -> bool:
     """Whether a `tokenizer.json` has these tokens under these ids."""
     try:
         saved = msgspec.json.decode(content, type=_SavedTokenizer)
-    except msgspec.DecodeError:
+    except BROKEN_JSON:
         return False
     return added.items() <= {token.content: token.id for token in saved.added_tokens}.items()
 

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from owa_data.errors import BROKEN_JSON
+
 _EMBEDDED = "data:"
 
 
@@ -146,7 +148,7 @@ def _uri_of(content: bytes | str) -> str:
     try:
         inner = msgspec.json.decode(content, type=_Message).message or content
         screen = msgspec.json.decode(inner, type=_Screen)
-    except msgspec.DecodeError:
+    except BROKEN_JSON:
         return ""
     reference = screen.media_ref
     return ((reference.uri or reference.path) if reference else screen.path).replace("\\", "/")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,3 +123,35 @@ def test_metadata_that_is_not_utf8_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes("episode_path,player\na.mcap,J\u00fcrgen\n".encode("cp1252"))
     with pytest.raises(ParamsError, match=rf"raw\.metadata: .*{name} is no.* UTF-8"):
         read_metadata(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a.mcap", "a.arrow/b.mcap"), "the shard of 'a.mcap' would stand where the folder of 'a.arrow/b.mcap' must be"),
+        (("x/cache-0123456789abcdef.mcap",), "would have the name of a cache file of `datasets`"),
+    ],
+)
+def test_recordings_without_a_place_for_their_shard_are_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    for name in ("b.arrow/c.mcap", *names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(ParamsError, match=re.escape(told)):
+        find_recordings(RawParams(dir=str(tmp_path)))
+    assert len(find_recordings(RawParams(dir=str(tmp_path), exclude=names[-1:]))) == len(names)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.mcap", "b/2.mcap"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def broken(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "b":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(OSError, match=r"Input/output error.*b'"):
+        find_recordings(RawParams(dir=str(tmp_path)))

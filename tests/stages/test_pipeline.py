@@ -187,6 +187,18 @@ def toy_repo(tmp_path_factory: pytest.TempPathFactory, toy_recordings: Path) -> 
     return repo
 
 
+def test_conf_may_ask_for_more_of_hydra(toy_repo: Repo) -> None:
+    conf = toy_repo.root / "conf/raw.yaml"
+    before = conf.read_text()
+    try:
+        for name, line in (("one", ""), ("two", "hydra: {job: {env_set: {WHERE: two}}}\n")):
+            conf.write_text(f"{before}index: ${{hydra:runtime.cwd}}/tried/{name}.jsonl\nmetrics_dir: tried\n{line}")
+            assert "raw: 3 episodes" in toy_repo.run("python", "-m", "stages.raw")
+    finally:
+        conf.write_text(before)
+    assert (toy_repo.root / "tried/one.jsonl").read_bytes() == (toy_repo.root / "tried/two.jsonl").read_bytes()
+
+
 def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
     output = toy_repo.run("dvc", "exp", "run", "-S", "fsl.max_sequence_lenght=1", "--temp", check=False)
     assert "max_sequence_lenght" in output
@@ -198,6 +210,11 @@ def test_a_misspelt_key_is_refused_by_experiments(toy_repo: Repo) -> None:
         ("params.yaml", "fsl: {tokenizer: byte\n", "params.yaml: is no YAML: "),
         ("params.yaml", "[1]\n", "params.yaml: is a list, not sections of knobs"),
         ("params.yaml", "fsl: 3\n", "fsl: is 3 in params.yaml. Write its knobs below it"),
+        (
+            "params.yaml",
+            "fsl: {encoder: '${nope}'}\n",
+            "fsl: cannot be read from params.yaml: Interpolation key 'nope' not found",
+        ),
         ("conf/fsl.yaml", "defaults: [\n", "conf/fsl.yaml: is no YAML: "),
         ("conf/run.yaml", "hydra: {\n", "conf/run.yaml: is no YAML: "),
         ("conf/fsl.yaml", "in_dir: a\nin_dir: b\n", "conf/fsl.yaml: is no YAML: the key 'in_dir' stands there twice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -13,10 +14,12 @@ from owa_data.errors import ChangedError, EpisodeError, ParamsError, SchemaError
 from owa_data.event.build import EventConversion, event_inputs
 from owa_data.params import EventParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
+from owa_data.store import digests
 from owa_data.store.dataset_folder import check_replaceable, read_lineage
-from owa_data.store.executors import EpisodesFailedError
+from owa_data.store.executors import EpisodesFailedError, run_tasks
 from owa_data.store.incremental import build_dataset, describe_plan, plan_build
 from owa_data.store.shard_cache import ShardCache
+from owa_data.store.whole_file import write_whole
 from tests.conftest import tree_bytes, write_toy
 
 ONE_WORKER = RuntimeParams(num_workers=1, progress=False)
@@ -160,3 +163,65 @@ def test_the_working_directory_is_not_replaced(recordings: Path, tmp_path: Path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamsError, match="files that are no dataset"):
         build(recordings, Path(), tmp_path / "cache")
+
+
+def test_a_flipped_bit_in_what_is_remembered_costs_a_conversion_or_is_told(toy_recordings, tmp_path):
+    build(toy_recordings, tmp_path / "event", tmp_path / "cache")
+    whole = tree_bytes(tmp_path / "event")
+    for path in [*(tmp_path / "cache").glob("??/*.json"), *(tmp_path / "cache/digests").glob("*.json")]:
+        content = bytearray(path.read_bytes())
+        content[content.index(b'"') + 1] |= 0x80  # text that is no UTF-8
+        path.chmod(0o644)
+        path.write_bytes(content)
+    assert build(toy_recordings, tmp_path / "event", tmp_path / "cache") == (3, 0)
+    assert tree_bytes(tmp_path / "event") == whole
+
+    lineage = tmp_path / "event/owa.json"
+    lineage.write_bytes(lineage.read_bytes().replace(b"keyboard", b"\xebeyboard"))
+    with pytest.raises(SchemaError, match="is not readable"):
+        read_lineage(tmp_path / "event", "event")
+    check_replaceable(tmp_path / "event", "event")
+
+
+def test_a_link_as_output_folder_stays(toy_recordings, tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "event").symlink_to("big/event")
+    for _ in range(3):
+        build(toy_recordings, tmp_path / "event", tmp_path / "cache")
+    assert (tmp_path / "event").is_symlink()
+    assert read_lineage(tmp_path / "big/event", "event").episodes
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big", "cache", "event"]
+
+
+def test_recordings_of_the_working_directory_are_remembered(toy_recordings, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(digests, "_SETTLED_NS", -1)
+    monkeypatch.chdir(toy_recordings)
+    caplog.set_level("INFO")
+    for _ in range(2):
+        build(Path(), tmp_path / "event", tmp_path / "cache")
+    assert [record.getMessage() for record in caplog.records if "known" in record.getMessage()] == [
+        "raw: 3 recordings read, 0 known",
+        "raw: 0 recordings read, 3 known",
+    ]
+
+
+def test_nothing_is_dropped_from_the_cache_while_recordings_are_read(toy_recordings, tmp_path, monkeypatch):
+    cache = ShardCache(tmp_path / "cache")
+    seen = []
+
+    def run_tasks_and_look(*arguments, **options):
+        with cache.alone() as is_alone:
+            seen.append(is_alone)
+        yield from run_tasks(*arguments, **options)
+
+    monkeypatch.setattr("owa_data.raw.build.run_tasks", run_tasks_and_look)
+    build_index(RawParams(dir=str(toy_recordings), watch=str(toy_recordings), metadata=""), cache, ONE_WORKER)
+    assert seen == [False]
+
+
+def test_files_written_at_once_by_two_are_whole(tmp_path):
+    contents = [bytes([letter]) * 100_000 for letter in b"ab"]
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(lambda index: write_whole(tmp_path / "x/file", contents[index % 2]), range(200)))
+    assert (tmp_path / "x/file").read_bytes() in contents
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["file"]
