@@ -35,10 +35,10 @@ repro: $(RUNTIME) ## build the datasets (the embedded sample until params.yaml n
 	@owa-data show data/fsl 0
 
 test: setup ## run the tests
-	python -m pytest -q -m "not slow and not network and not needs_cuda"
+	python -m pytest -q -m "not slow"
 
 test-slow: setup ## run all tests that this machine can run
-	python -m pytest -q -m "not network and not needs_cuda" --numprocesses 2 --dist worksteal
+	python -m pytest -q --numprocesses 2 --dist worksteal
 
 check: setup ## format, lint, types
 	ruff format --check .

@@ -1,6 +1,6 @@
 """Measure everything: `python -m benchmarks.run` in under two minutes, `--full` for the numbers of docs/performance.md.
 
-Writes benchmarks/results.json, benchmarks/time_by_hours.png, and prints the table.
+Writes benchmarks/results.json, docs/images/time_by_hours.png, and prints the table.
 """
 
 from __future__ import annotations
@@ -163,16 +163,17 @@ def _machine() -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Return the stages as a Markdown table."""
     lines = [
-        "| stage | hours | workers | seconds | messages/s | events/s | tokens/s | MB/s read | MB/s written | GB per hour | peak MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| stage | hours | workers | seconds | messages/s | events/s | tokens/s | MB/s read | MB/s written | GB per hour | bytes per token | peak MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in [*results["stages"], *results.get("huge_episode", [])]:
         per_s = {key: f"{row[key] / row['wall_s']:,.0f}" if key in row else "" for key in ("messages", "events", "tokens")}
         read, written = (row[key] / 1e6 / row["wall_s"] for key in ("read_bytes", "written_bytes"))
+        per_token = f"{row['bytes_per_token']:.2f}" if "bytes_per_token" in row else ""
         memory = f"{row['peak_memory_mb']:.0f}" if row["peak_memory_mb"] else ""
         lines.append(
             f"| {row['stage']} | {row['hours']:g} | {row['workers']} | {row['wall_s']:.2f} | {per_s['messages']} | {per_s['events']} | "
-            f"{per_s['tokens']} | {read:.0f} | {written:.0f} | {row['written_gb_per_hour']:.3f} | {memory} |"
+            f"{per_s['tokens']} | {read:.0f} | {written:.0f} | {row['written_gb_per_hour']:.3f} | {per_token} | {memory} |"
         )
     return "\n".join(lines)
 
@@ -190,13 +191,14 @@ def main() -> None:
         default=Path(tempfile.gettempdir()) / "owa-data-benchmarks",
         help="folder for generated recordings (0.08 GB per hour)",
     )
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for results.json and the plot")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for results.json")
+    parser.add_argument("--plot", type=Path, default=FOLDER.parent / "docs/images/time_by_hours.png", help="file for the plot")
     arguments = parser.parse_args()
     hours = [arguments.hours] if arguments.hours else [1, 3, 10] if arguments.full else [1]
     results = measure(arguments.cache, hours, full=arguments.full)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    draw_time_by_hours(results["stages"], arguments.out / "time_by_hours.png")
+    draw_time_by_hours(results["stages"], arguments.plot)
     print(table(results))
     print(json.dumps({"limits": results["limits"], "baseline": results["baseline"], "ratios": results["ratios"]}, indent=2))
 

@@ -1,4 +1,4 @@
-"""Exceptions of the package, each with the data it is about.
+"""Exceptions of the package; those about a setting or a file carry it as data.
 
     OwaDataError
     |-- ParamsError            a setting that cannot be used
@@ -9,7 +9,8 @@
     |   `-- MediaError         a referenced video or image that cannot be read
     |-- SchemaError            a dataset on disk of another kind or version
     |-- TokenizerError         a tokenizer that cannot be loaded or is not the expected one
-    `-- DecodeError            tokens or text that are no whole event
+    |-- DecodeError            tokens or text that are no whole event
+    `-- EpisodesFailedError, WorkerDiedError (store/executors.py), OtherCodeError (store/dask_cluster.py): how a build can fail as a whole
 
 A message names the file, the place, the value and the remedy, in this order.
 """

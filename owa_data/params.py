@@ -54,7 +54,7 @@ class RawParams(Params):
     )
     group_by: str = Field("folder", description="what a group is: `folder` (first folder of episode_path) or a metadata column")
     on_damaged: Literal["salvage", "skip", "error"] = Field(
-        "salvage", description="cut-off or corrupt recordings: keep every whole chunk | leave out | stop"
+        "salvage", description="cut-off or corrupt recordings: salvage (keep every whole chunk) | skip (leave out) | error (stop)"
     )
     split: SplitParams = Field(SplitParams(), description="train and test")
 
@@ -68,7 +68,9 @@ class TopicParams(Params):
     """One row of the topic table. A topic that is not in the table is not read."""
 
     topic: str = Field(description="topic as recorded, such as mouse/raw")
-    resample: ResampleKind = Field("keep_all", description="keep_all | first_per_period | drop | sum_moves | repeat_held_keys")
+    resample: ResampleKind = Field(
+        "keep_all", description="keep_all | first_per_period | drop | sum_moves | repeat_held_keys, see docs/datasets.md"
+    )
     rate_hz: float = Field(0, ge=0, le=1000, description="target rate, from 0.001; 0 only with keep_all")
     activity: Literal["none", "screen", "input"] = Field(
         "none", description="which inactivity rule its messages count for: none | screen | input"
@@ -122,7 +124,7 @@ class EventParams(Params):
 
 
 class EncoderOptions(Params):
-    """What an encoding adds; only `hierarchical` has options."""
+    """What an encoding adds; of those that datasets are built with, only `hierarchical` has options."""
 
     coordinates: bool = Field(False, description="hierarchical: a mouse move says where to or by how much, mouse_move:+12,-7")
     timestamps: bool = Field(
@@ -140,9 +142,9 @@ class FslParams(Params):
     encoder: str = Field("factorized", description="factorized | hierarchical_tokens | hierarchical | json | flat")
     encoder_options: EncoderOptions = Field(EncoderOptions(), description="what an encoding adds")
     max_sequence_length: int = Field(4096, ge=16, le=1 << 24, description="ids per row; shorter rows are padded right")
-    rows_without_images: Literal["keep", "drop"] = Field("keep", description="rows in which no screen falls")
+    rows_without_images: Literal["keep", "drop"] = Field("keep", description="rows in which no screen falls: keep | drop")
     span_intervals: bool = Field(True, description="a row may hold events of several intervals; false ends it with each")
-    on_too_long: Literal["error", "drop"] = Field("error", description="an event with more ids than a row holds")
+    on_too_long: Literal["error", "drop"] = Field("error", description="an event with more ids than a row holds: error | drop")
     write_texts: bool = Field(True, description="false leaves the texts column empty, which saves about 0.4 bytes per token")
     action_topics: tuple[str, ...] = Field(("keyboard", "mouse/raw"), description="topics that the next two act on")
     skip_first_t_seconds_for_action: Seconds = Field(
@@ -171,7 +173,7 @@ class BinnedParams(Params):
 class RuntimeParams(Params):
     """How the work is done. No stage lists these under `params:`, since the result does not depend on them."""
 
-    executor: Literal["local", "dask"] = Field("local", description="local processes | a dask cluster")
+    executor: Literal["local", "dask"] = Field("local", description="local (processes of this machine) | dask (a cluster)")
     num_workers: int = Field(0, ge=0, description="worker processes; 0 = one per CPU, none for what takes under half a second")
     dask_scheduler: str = Field("", description="address such as tcp://host:8786; empty starts a local cluster")
     progress: bool = Field(True, description="show a progress bar")
@@ -231,7 +233,7 @@ class TokenizerParams(Params):
     """A file of conf/tokenizer/: where a tokenizer is, and what it must be."""
 
     name: str = Field(description="name of the file, without .yaml")
-    source: Literal["built_in", "hub", "folder"] = Field(description="built in | a hub repository | a local folder")
+    source: Literal["built_in", "hub", "folder"] = Field(description="built_in | hub (a repository) | folder (a local one)")
     location: str = Field("", description="hub repository or folder that holds tokenizer.json")
     revision: str = Field("", description="commit of the hub repository")
     sha256: str = Field("", description="digest of tokenizer.json; another content is an error; empty = not checked")

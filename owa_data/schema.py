@@ -5,12 +5,8 @@ The version is part of every shard's key: raise it when the meaning or form of a
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 import pyarrow as pa
-
-Kind = Literal["event", "fsl", "binned"]
 
 SCHEMA_VERSION: dict[str, int] = {"index": 1, "event": 1, "fsl": 1, "binned": 1}
 

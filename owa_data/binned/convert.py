@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from owa_data.binned.bins import BinFunction, Bins, assign_events, call_bin_function
 from owa_data.binned.held import button_changes, held_at_bin_ends
-from owa_data.encoding.events import EventKind, Events, read_events, wheel_delta
+from owa_data.encoding.events import ACTION_KINDS, EventKind, Events, read_events, wheel_delta
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.rows import message_column
 from owa_data.params import BinnedParams
@@ -29,7 +29,6 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 ROWS_PER_BATCH = 1024
-ACTION_KINDS = (EventKind.KEYBOARD, EventKind.RAW_MOUSE, EventKind.MOUSE)
 MAX_INT32 = (1 << 31) - 1
 # Upper ends of the histogram of actions per bin: 0, 1, 2, 3-4, 5-8, ...
 ACTION_COUNT_ENDS = (0, 1, 2, 4, 8, 16, 32)

@@ -93,8 +93,7 @@ def _of_dataset(folder: Path, options: argparse.Namespace) -> _Scene:
         raise ParamsError("row", f"{options.row} is not there: {folder} has {len(dataset)} rows in {options.split}")
     kind = dataset.owa_lineage.kind
     title = f"{folder}, {options.split}, row {options.row}"
-    scenes = {"fsl": _of_fsl, "event": _of_event, "binned": _of_binned}
-    return scenes[kind](folder, dataset, options.row, title, options.max_frames)
+    return SCENES[kind](folder, dataset, options.row, title, options.max_frames)
 
 
 def _of_fsl(folder: Path, dataset: Any, index: int, title: str, max_frames: int) -> _Scene:
@@ -127,6 +126,9 @@ def _of_binned(folder: Path, dataset: Any, index: int, title: str, max_frames: i
         labels[len(stored)] = f"bin {row['bin_idx']}"
         stored += [*row["state"][-1:], *row["actions"]]
     return _Scene(f"{title} and on (last frame of each bin's state)", episode_path, read_events(event_table(stored)), labels)
+
+
+SCENES = {"fsl": _of_fsl, "event": _of_event, "binned": _of_binned}
 
 
 def _of_recording(path: Path, first: int) -> _Scene:

@@ -31,6 +31,9 @@ class EventKind(IntEnum):
     OTHER = 5
 
 
+ACTION_KINDS = (EventKind.KEYBOARD, EventKind.RAW_MOUSE, EventKind.MOUSE)
+"""Kinds of events that somebody did; screens and windows are what they saw."""
+
 _KIND_OF_TYPE = {
     messages.SCREEN: EventKind.SCREEN,
     messages.KEYBOARD: EventKind.KEYBOARD,

@@ -11,7 +11,7 @@ from owa_data.schema import SCHEMAS, SPLITS
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage
 
 _SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7))
-_ROW_IS = {"event": "one recorded event", "fsl": "a token sequence of fixed length", "binned": "one time bin"}
+ROW_IS = {"event": "one recorded event", "fsl": "a token sequence of fixed length", "binned": "one time bin"}
 
 
 def render_card(lineage: Lineage, name: str) -> str:
@@ -34,7 +34,7 @@ def _head(lineage: Lineage, name: str) -> list[str]:
 def _body(lineage: Lineage, name: str) -> Iterator[str]:
     yield f"# {name}"
     yield ""
-    yield f"Desktop recordings (OWAMcap) as an `{lineage.kind}` dataset; each row is {_ROW_IS[lineage.kind]}."
+    yield f"Desktop recordings (OWAMcap) as an `{lineage.kind}` dataset; each row is {ROW_IS[lineage.kind]}."
     yield ""
     yield "```python"
     yield "import datasets"

@@ -37,7 +37,7 @@ from owa_data.store.source import ByteSource, absolute_path, is_url, open_listed
 logger = logging.getLogger(__name__)
 
 # Bytes written per input byte where no shard tells, measured on D2E-shaped recordings at default params.
-_TYPICAL_GROWTH = {"event": 1.5, "fsl": 2.0, "binned": 1.0}
+TYPICAL_GROWTH = {"event": 1.5, "fsl": 2.0, "binned": 1.0}
 _VISIBLE_AFTER_S = 60  # network file systems show new files to other machines with a delay
 
 
@@ -104,7 +104,7 @@ class Plan:
         """Bytes that the missing shards will take, by the growth of those that exist."""
         known = [(record.size_bytes, self.episodes[i].input_bytes) for i, record in enumerate(self.records) if record]
         read = sum(size for _, size in known)
-        growth = sum(size for size, _ in known) / read if read else _TYPICAL_GROWTH[kind]
+        growth = sum(size for size, _ in known) / read if read else TYPICAL_GROWTH[kind]
         return int(growth * sum(self.episodes[index].input_bytes for index in self.missing))
 
 

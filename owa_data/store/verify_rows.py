@@ -124,9 +124,11 @@ def _screens(kind: str, rows: pa.Table) -> Iterator[bytes | str]:
     elif kind == "fsl":
         for chunk in rows["images"].chunks:
             yield from chunk.flatten().to_pylist()
-    else:
+    elif kind == "binned":
         for chunk in rows["state"].chunks:
             yield from chunk.flatten().to_pylist()
+    else:
+        raise AssertionError(f"no columns of screens are known for {kind}")
 
 
 class _Reference(msgspec.Struct):

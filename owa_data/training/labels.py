@@ -8,15 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from owa_data.encoding.events import EventKind
+from owa_data.encoding.events import ACTION_KINDS
 
 IGNORED = -100
 """Label of a token without loss, as PyTorch and transformers have it."""
 
 LossOn = Literal["events", "actions"]
-
-ACTION_KINDS = (EventKind.KEYBOARD, EventKind.RAW_MOUSE, EventKind.MOUSE)
-"""Kinds of events that somebody did; screens and windows are what they saw."""
 
 
 def make_labels(

@@ -30,6 +30,7 @@ CREATE: dict[str, Callable[..., Any]] = {
     "fsl": create_fsl_dataset_transform,
     "binned": create_binned_dataset_transform,
 }
+TELLING_COLUMN = {"event": "mcap_message", "fsl": "input_ids", "binned": "bin_idx"}  # only datasets of the kind have it
 # Columns that each transform needs: converting the others to Python objects would cost as much as an image per row.
 NEEDED_COLUMNS = {
     "fsl": (
@@ -85,9 +86,9 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
             "the columns of this stream are not known: give `map` its features=..., such as those of the stream before it"
         )
     columns = [name for name in NEEDED_COLUMNS.get(stage, dataset.column_names) if name in dataset.column_names]
-    missing = {"event": "mcap_message", "fsl": "input_ids", "binned": "bin_idx"}[stage]
-    if missing not in dataset.column_names:
-        raise SchemaError(f"this is no {stage} dataset: it has no column {missing}; columns: {', '.join(dataset.column_names)}")
+    telling = TELLING_COLUMN[stage]
+    if telling not in dataset.column_names:
+        raise SchemaError(f"this is no {stage} dataset: it has no column {telling}; columns: {', '.join(dataset.column_names)}")
     options = _facts(stage, lineages, options) | options
     transform = CREATE[stage](**options)
     if not hasattr(dataset, "set_transform"):

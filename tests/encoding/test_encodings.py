@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,10 +13,11 @@ from hypothesis import given, settings
 
 from owa_data.encoding.events import EventKind, Events, read_events
 from owa_data.encoding.keys import KEY_CODES, KEY_NAMES
-from owa_data.encoding.registry import ENCODERS, create_encoder
+from owa_data.encoding.registry import ENCODERS, Encoder, create_encoder
 from owa_data.encoding.token_text import TokenText
 from owa_data.errors import ParamsError
 from owa_data.raw.messages import KEYBOARD, MOUSE, RAW_MOUSE, SCREEN, WINDOW
+from tests.conftest import ROOT
 from tests.strategies import all_messages, event_table, event_tables, keyboard_messages, raw_mouse_messages, screen_messages
 
 TIME_NS = 1_750_000_012_345_678_901
@@ -188,15 +193,24 @@ def test_unknown_encodings_and_options_name_the_known_ones() -> None:
     assert create_encoder("json", timestamps=False).name == "json"
 
 
+def terse_of_contributing() -> Callable[[], Encoder]:
+    block = re.search(r"```python\n(from urllib.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert block is not None
+    scope: dict[str, Any] = {}
+    exec(block[1], scope)
+    return scope["terse"]
+
+
 def test_a_new_encoding_is_one_line_of_registration(monkeypatch: pytest.MonkeyPatch) -> None:
-    from owa_data.encoding.statements import Statement, Verb
-    from owa_data.encoding.text_scheme import WordText
+    monkeypatch.setitem(ENCODERS, "terse", terse_of_contributing())
+    key, image = "<EVENT_START>1:87:0:0:0:0:<EVENT_END>", "<EVENT_START>0:0:0:0:0:0:<image_placeholder><EVENT_END>"
+    assert text_of("terse", W_DOWN, SCREENSHOT) == key + image
 
-    def terse() -> WordText:
-        return WordText("terse", lambda said: f"{said.verb:d}", lambda word: Statement(Verb(int(word))))
 
-    monkeypatch.setitem(ENCODERS, "terse", terse)
-    assert text_of("terse", W_DOWN, SCREENSHOT) == "1 0 <image_placeholder>"
+@SETTINGS
+@given(event_tables(all_messages()))
+def test_the_encoding_of_contributing_comes_back(table) -> None:
+    check_stable(terse_of_contributing()(), table)
 
 
 @SETTINGS
@@ -230,7 +244,11 @@ def test_token_schemes_round_trip_within_their_quantisation(name: str, limits, n
     ids=[*ENCODERS, "hierarchical+options"],
 )
 def test_encode_decode_encode_is_stable(name: str, options: dict[str, bool], table) -> None:
-    encoder = create_encoder(name, **options)
+    check_stable(create_encoder(name, **options), table)
+
+
+def check_stable(encoder: Encoder, table) -> None:
+    """Check that what an encoder writes, it reads back and writes the same again."""
     encoded = encoder.encode(read_events(table, 1_750_000_000_000_000_000))
     text = encoded.separator.join(encoded.texts())
     decoded = encoder.decode(TokenText.of(text))

@@ -95,7 +95,9 @@ def test_a_dataset_in_a_bucket_is_fetched_and_streamed(
     assert [{row["episode_path"] for row in part} for part in parts] == [{"a/one.mcap"}, {"a/two.mcap"}]
 
     tokenizer = (repo.root / "data/fsl/tokenizer/tokenizer.json").read_bytes()
-    s3_server.client.put_object(Bucket="public", Key="fsl/tokenizer/tokenizer.json", Body=tokenizer.replace(b"<press>", b"<prexs>"))
+    s3_server.client.put_object(
+        Bucket="public", Key="fsl/tokenizer/tokenizer.json", Body=tokenizer.replace(b"<press>", b"<prexs>")
+    )
     with pytest.raises(ChangedError, match=r"tokenizer\.json: is not the tokenizer that owa\.json names"):
         fetch_dataset(remote, ShardCache(tmp_path / "third-cache"))
     s3_server.client.put_object(Bucket="public", Key="fsl/train/a/one.arrow", Body=b"other")
