@@ -68,7 +68,8 @@ def _render_field(name: str, field: FieldInfo, value: Any, depth: int) -> list[s
         rows = [f"{indent}  {row}: {_flow(_full(knobs))}" for row, knobs in value.items()]
         return [*lines, f"{indent}{name}:", *rows]
     text = f"{indent}{name}: {_flow(value)}"
-    return [f"{text:<{_COMMENT_COLUMN}}# {field.description}"]
+    # One space at least, however long the value: without it YAML takes the comment for a part of the value.
+    return [f"{text:<{_COMMENT_COLUMN - 1}} # {field.description}"]
 
 
 def _full(knobs: dict[str, Any]) -> dict[str, Any]:

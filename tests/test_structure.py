@@ -102,6 +102,13 @@ def test_the_source_list_covers_what_the_conversion_imports(kind: str) -> None:
     assert unused <= {"fsl/extend.py", "encoding/unwrap.py", "raw/index.py"}
 
 
+def test_long_values_come_back_from_the_written_params() -> None:
+    for length in range(20, 60):
+        values = {"raw": {"dir": "/" + "d" * length, "watch": "w" * length}}
+        written = yaml.safe_load(render_params(values))
+        assert {key: written["raw"][key] for key in ("dir", "watch")} == values["raw"]
+
+
 def test_every_table_by_kind_has_all_kinds() -> None:
     tables = (CREATE, TELLING_COLUMN, SCENES, TYPICAL_GROWTH, ROW_IS, _CONVERSIONS)
     assert [set(table) for table in tables] == [set(SCHEMAS)] * len(tables)
