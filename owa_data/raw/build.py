@@ -18,13 +18,14 @@ from typing import Any
 
 import msgspec
 
-from owa_data.errors import DamagedError, NotMcapError, ParamsError
+from owa_data.errors import DamagedError, NotMcapError
 from owa_data.params import RawParams, RuntimeParams
 from owa_data.raw.discover import FoundRecording, find_recordings
 from owa_data.raw.episodes import Episode, Media
-from owa_data.raw.index import EMBEDDED, UNCHECKED, Damage, RecordingFacts, read_claimed_facts, read_facts
+from owa_data.raw.index import EMBEDDED, RecordingFacts, read_claimed_facts, read_facts
+from owa_data.raw.index_report import check_index, describe_damage, log_index
 from owa_data.raw.metadata import read_metadata
-from owa_data.raw.split import FOLDER, group_of, split_of
+from owa_data.raw.split import group_of, split_of
 from owa_data.raw.watch import check_watch, compare_watch, digest_of
 from owa_data.schema import SPLITS
 from owa_data.store.digest_memory import DigestMemory
@@ -39,7 +40,6 @@ from owa_data.store.source import ByteSource, MemorySource, absolute_path, is_ou
 logger = logging.getLogger(__name__)
 
 UNREADABLE = "unreadable"
-_MAX_LINES_OF_A_KIND = 10  # of warnings that every episode can have
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
     index = Index([], {})
     for recording, read in zip(found, known, strict=True):
         _add_recording(index, recording, read.digest, read.record, metadata, params)
-    _warn(index, metadata, params)
+    check_index(index.episodes, metadata, params)
+    log_index(index.episodes, index.skipped, metadata, params)
     return index
 
 
@@ -165,7 +166,7 @@ def _add_recording(
         return
     facts = msgspec.convert(record.ledger, RecordingFacts)
     if facts.damage and params.on_damaged != "salvage":
-        problem = _describe(facts.damage, facts.num_messages)
+        problem = describe_damage(facts.damage, facts.num_messages)
         if params.on_damaged == "error":
             raise DamagedError(
                 recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude"
@@ -196,16 +197,6 @@ def _add_recording(
     )
 
 
-def _describe(damage: Sequence[Damage], num_messages: int) -> str:
-    """What is left of a recording, and its worst damage."""
-    worst = max(damage, key=lambda part: (part.lost_messages != 0, part.lost_bytes, part.lost_messages))
-    rest = f" (the worst of {len(damage)} damages)" if len(damage) > 1 else ""
-    lost = "an unknown number" if any(part.lost_messages < 0 for part in damage) else "none"
-    if known := sum(max(part.lost_messages, 0) for part in damage):
-        lost = f"{known:,}" + (" or more" if lost != "none" else "")
-    return f"{num_messages:,} messages kept, {lost} lost; at byte {worst.offset}: {worst.cause}{rest}"
-
-
 def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
     if is_outside(uri):
         # Not even looked for: who recorded it does not decide what this machine touches.
@@ -217,68 +208,6 @@ def _stat(uri: str, num_references: int, recording: FoundRecording) -> Media:
         return Media(uri, num_references, exists=True, size_bytes=status.st_size)
     except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair, which no file name holds
         return Media(uri, num_references, exists=False, size_bytes=-1)
-
-
-def _warn(index: Index, metadata: dict[str, dict[str, Any]], params: RawParams) -> None:
-    missing: list[str] = []
-    for path, problem in index.skipped.items():
-        logger.warning("left out %s: %s", path, problem)
-    for episode in index.episodes:
-        if episode.damage:
-            logger.warning("salvaged %s: %s", episode.episode_path, _describe(episode.damage, episode.num_messages))
-        for media in episode.media:
-            if media.outside:
-                logger.warning(
-                    "%s refers to %r, outside its own folder: loading its images is refused unless you allow it",
-                    episode.episode_path,
-                    media.uri,
-                )
-            elif not media.exists and not is_url(params.dir):
-                missing.append(f"{episode.episode_path} refers to {media.uri}, which does not exist")
-    if missing:
-        logger.warning(
-            "%d references to media that do not exist; events are converted all the same, loading the images fails. Bring the media beside their "
-            "recordings, leave these out (raw.exclude), or load with on_image_error='placeholder':",
-            len(missing),
-        )
-    for line in missing[:_MAX_LINES_OF_A_KIND]:
-        logger.warning("  %s", line)
-    if len(missing) > _MAX_LINES_OF_A_KIND:
-        logger.warning("  ... and %d more", len(missing) - _MAX_LINES_OF_A_KIND)
-    if num_unchecked := sum(episode.condition == UNCHECKED for episode in index.episodes):
-        logger.info(
-            "raw: %d recordings are read in place: their summaries are trusted, chunks are checked when read", num_unchecked
-        )
-    if num_damaged := len(index.skipped) + sum(bool(episode.damage) for episode in index.episodes):
-        logger.warning(
-            "%d recordings are damaged; `owa-data doctor %s` tells everything about them, raw.on_damaged = %s decides what is done",
-            num_damaged,
-            params.dir,
-            params.on_damaged,
-        )
-    if not index.episodes:
-        raise ParamsError("raw.on_damaged", "no recording can be used; see the reasons above")
-    paths = {episode.episode_path for episode in index.episodes}
-    unmatched = sorted(set(metadata) - paths)
-    if unmatched and not paths & set(metadata) and params.metadata != RawParams().metadata:
-        raise ParamsError(
-            "raw.metadata",
-            f"no row of {params.metadata!r} matches an episode. Rows name {unmatched[0]!r}, episodes are {min(paths)!r} and so on",
-        )
-    if unmatched and paths & set(metadata):
-        logger.warning("%s: %d rows match no episode, such as %r", params.metadata, len(unmatched), unmatched[0])
-    if params.group_by != FOLDER and not any(params.group_by in row for row in metadata.values()):
-        raise ParamsError("raw.group_by", f"{params.group_by!r} is no column of raw.metadata = {params.metadata!r}")
-    groups = {episode.group for episode in index.episodes}
-    if unknown := sorted(set(params.split.test_groups) - groups):
-        raise ParamsError("raw.split.test_groups", f"{unknown} are no groups. Groups: {', '.join(sorted(groups))}")
-    for split in SPLITS:
-        if not any(episode.split == split for episode in index.episodes):
-            logger.warning(
-                "split %s is empty (%d episodes in all). Set raw.split.test_fraction, raw.split.test or raw.split.test_groups",
-                split,
-                len(index.episodes),
-            )
 
 
 def index_metrics(index: Index) -> Counts:

@@ -121,7 +121,11 @@ def _list_folder(folder: str) -> list[FoundRecording]:
     for parent, _, names in os.walk(root, onerror=_raise):
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118
-            if not name.endswith(SUFFIX) or not os.path.isfile(path):  # noqa: PTH113
+            if not name.endswith(SUFFIX):
+                continue
+            if not os.path.isfile(path):  # noqa: PTH113
+                if os.path.islink(path):  # noqa: PTH114
+                    logger.warning("%s is a link to nothing: left out", path)
                 continue
             status = os.stat(path)  # noqa: PTH116
             version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"

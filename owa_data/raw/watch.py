@@ -43,11 +43,11 @@ def digest_of(recording: FoundRecording, memory: DigestMemory) -> str:
     return memory.sha256_of(Path(recording.path))
 
 
-def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tuple[int, int]:
+def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tuple[int, int, int]:
     """List the recordings of `raw.dir` in a file.
 
     Returns:
-        Number of recordings, and of those that are new or changed against the former list.
+        Number of recordings, of those that are new or changed against the former list, and of those that are gone since.
     """
     former: dict[str, WatchedRecording] = {}
     with suppress(FileNotFoundError, ParamsError):  # no list, or one that cannot be read: it is written anew
@@ -56,7 +56,8 @@ def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tup
     rows = [WatchedRecording(part.episode_path, part.size_bytes, digest_of(part, memory)) for part in found]
     lines = [msgspec.json.encode(part) for part in (_Head(params.dir), *rows)]
     write_whole(path, b"".join(line + b"\n" for line in lines))
-    return len(rows), sum(former.get(row.episode_path) != row for row in rows)
+    num_gone = len(former.keys() - {row.episode_path for row in rows})
+    return len(rows), sum(former.get(row.episode_path) != row for row in rows), num_gone
 
 
 def check_watch(params: RawParams) -> list[WatchedRecording] | None:

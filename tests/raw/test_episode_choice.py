@@ -155,3 +155,10 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "scandir", broken)
     with pytest.raises(OSError, match=r"Input/output error.*b'"):
         find_recordings(RawParams(dir=str(tmp_path)))
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.mcap").touch()
+    (tmp_path / "b.mcap").symlink_to("nowhere")
+    assert [found.episode_path for found in find_recordings(RawParams(dir=str(tmp_path)))] == ["a.mcap"]
+    assert "b.mcap is a link to nothing: left out" in caplog.text

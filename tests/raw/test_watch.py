@@ -23,7 +23,7 @@ def listed(toy_recordings: Path, tmp_path: Path) -> RawParams:
     """Recordings and an up to date list of them."""
     shutil.copytree(toy_recordings, tmp_path / "recordings")
     params = RawParams(dir=str(tmp_path / "recordings"), watch=str(tmp_path / "list.jsonl"), metadata="")
-    assert write_watch_list(Path(params.watch), params, DigestMemory(tmp_path / "cache", params.dir)) == (3, 3)
+    assert write_watch_list(Path(params.watch), params, DigestMemory(tmp_path / "cache", params.dir)) == (3, 3, 0)
     return params
 
 
