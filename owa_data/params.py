@@ -205,7 +205,9 @@ def validate_params(model: type[P], values: dict[str, Any], section: str) -> P:
         if first["type"] == "extra_forbidden":
             known = _known_keys(model, first["loc"][:-1])
             problem = f"unknown key. Known here: {', '.join(known)}"
-        elif first["type"] != "missing":
+        elif first["type"] == "tuple_type":
+            problem = f"should be a list, such as [{first['input']}] (is {first['input']!r})"
+        elif first["type"] not in ("missing", "value_error"):
             problem += f" (is {first['input']!r})"
         raise ParamsError(key, problem) from error
 

@@ -10,15 +10,19 @@ Conf, params and data are found from the working directory, so that experiments 
 from __future__ import annotations
 
 import gc
+import signal
+import sys
 
-# Starting makes some hundred thousand objects, and most of them stay: to look through them again and again takes a sixth of a small build.
-gc.set_threshold(200_000)
+if sys.argv[0] == "-m":  # Python looks for this package to run a stage of it: not in tests, not in a worker
+    # Starting makes some hundred thousand objects, and most of them stay: to look through them again and again takes a sixth of a small build.
+    gc.set_threshold(200_000)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `run_stage` answers Ctrl-C with a line, it ends the process without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# ruff: noqa: E402
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +51,16 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     Errors that this project raises on purpose, those of the operating system and Ctrl-C end the process with status 1 and a message
     alone. Under DVC the process ends when DVC does.
     """
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _run(name, build)
+    except KeyboardInterrupt:
+        sys.exit("interrupted. What was finished is kept: run again to go on.")
+    gc.freeze()  # else Python looks through everything once more before it ends, 0.1 s
+
+
+def _run(name: str, build: Callable[[Conf], None]) -> None:
     conf_dir = Path.cwd() / "conf"
     if not conf_dir.is_dir() or not PARAMS_FILE.is_file():
         sys.exit(f"there is no conf/ and {PARAMS_FILE} in {Path.cwd()}: run stages from the root of the repository")
@@ -78,12 +92,8 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
 
     if "DVC_STAGE" in os.environ:
         end_with_starter("DVC")
-    try:
-        cfg = None if sys.argv[1:] else compose_once(conf_dir, name)
-        hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(main)(cfg)
-    except KeyboardInterrupt:
-        sys.exit("interrupted. What was finished is kept: run again to go on.")
-    gc.freeze()  # else Python looks through everything once more before it ends, 0.1 s
+    cfg = None if sys.argv[1:] else compose_once(conf_dir, name)
+    hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(main)(cfg)
 
 
 def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
@@ -197,6 +207,14 @@ def take_knobs(conf: Conf, model: type[P], section: str) -> P:
 def runtime_of(conf: Conf) -> RuntimeParams:
     """Validate the runtime settings."""
     return validate_params(RuntimeParams, conf["runtime"], "runtime")
+
+
+def warn_of_no_rows(kind: str, metrics: Conf) -> None:
+    """Warn where nothing was left of all that was read."""
+    if not metrics["rows"]:
+        logger.warning(
+            "%s: not one row is left. What was dropped, and why, stands above; event.intervals.select chooses the stretches", kind
+        )
 
 
 def write_json(folder: str, name: str, content: Any) -> None:

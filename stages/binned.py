@@ -6,7 +6,7 @@ from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
 from owa_data.params import BinnedParams
-from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
+from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_rows, write_json
 
 
 def build(conf: Conf) -> None:
@@ -26,6 +26,7 @@ def build(conf: Conf) -> None:
     lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.binned.build"])
     metrics = binned_metrics(lineage, params)
     logger.info("%s", describe_binned(metrics))
+    warn_of_no_rows("binned", metrics)
     write_json(conf["metrics_dir"], "binned", metrics)
     write_json(conf["plots_dir"], "binned_actions", actions_plot(lineage))
 

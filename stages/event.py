@@ -6,7 +6,7 @@ from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
 from owa_data.params import EventParams
-from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
+from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_rows, write_json
 
 
 def build(conf: Conf) -> None:
@@ -29,6 +29,7 @@ def build(conf: Conf) -> None:
     lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.event.build"])
     metrics = event_metrics(lineage, params)
     logger.info("%s", describe_event(metrics))
+    warn_of_no_rows("event", metrics)
     write_json(conf["metrics_dir"], "event", metrics)
     write_json(conf["plots_dir"], "event_topics", topic_plot(lineage))
 

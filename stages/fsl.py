@@ -6,7 +6,7 @@ from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
 from owa_data.params import FslParams, TokenizerParams, validate_params
-from stages import Conf, logger, run_stage, runtime_of, take_knobs, write_json
+from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_rows, write_json
 
 
 def build(conf: Conf) -> None:
@@ -38,6 +38,7 @@ def build(conf: Conf) -> None:
     )
     metrics = fsl_metrics(lineage, events, params)
     logger.info("%s", describe_fsl(metrics))
+    warn_of_no_rows("fsl", metrics)
     write_json(conf["metrics_dir"], "fsl", metrics)
     write_json(conf["plots_dir"], "fsl_fill", fill_plot(lineage))
     write_json(conf["plots_dir"], "fsl_tokens", kind_plot(lineage))

@@ -103,6 +103,8 @@ def _read_rows(options: argparse.Namespace) -> pa.Table:
 
 
 def _decode_file(options: argparse.Namespace) -> Decoded:
+    if not options.source.is_file():
+        raise DecodeUsageError(f"{options.source} does not exist, or is a folder without a dataset")
     if options.dataset is not None:
         decoder = EventDecoder.from_dataset(options.dataset)
     elif options.encoder is not None:

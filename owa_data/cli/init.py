@@ -32,6 +32,11 @@ _GITIGNORE = (
     "/data/.*.lock",
     "/data/.*.building/",
     "/data/.*.old/",
+    # Outputs of stages. DVC adds such lines itself, but only once a whole run succeeded.
+    "/data/episodes.jsonl",
+    "/data/event",
+    "/data/fsl",
+    "/data/binned",
     "__pycache__/",
 )
 _CODE_HEAD = (

@@ -26,13 +26,17 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the list."""
     params = read_raw_params()
+    if params.watch == params.dir and not Path(params.dir).exists():
+        raise ParamsError(
+            "raw.dir", f"{params.dir!r} does not exist, and raw.watch names it too. Name the folder of your recordings"
+        )
     if params.watch == params.dir or Path(params.watch).is_dir():
         raise ParamsError(
             "raw.watch", f"is the folder {params.watch!r}: DVC watches it itself. Name a file, such as data/recordings.jsonl"
         )
     memory = DigestMemory(find_shard_cache().root, params.dir)
-    num_recordings, num_changed = write_watch_list(Path(params.watch), params, memory)
+    num_recordings, num_changed, num_gone = write_watch_list(Path(params.watch), params, memory)
     memory.save()
-    print(f"{params.watch}: {num_recordings} recordings of {params.dir}, {num_changed} new or changed")
+    print(f"{params.watch}: {num_recordings} recordings of {params.dir}, {num_changed} new or changed, {num_gone} gone")
     print(ask_to_commit(Path(params.watch)))
     return 0

@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     if options.recordings and not is_url(options.recordings) and not Path(options.recordings).is_dir():
         raise ParamsError("recordings", f"{options.recordings!r} is no folder. Name the one that holds the recordings")
     source = Path(options.source)
+    if source.suffix != ".mcap" and not source.is_dir():
+        raise ParamsError("source", f"{source} is neither an .mcap recording nor the folder of a dataset, such as data/fsl")
     scene = _of_recording(source, options.row) if source.suffix == ".mcap" else _of_dataset(source, options)
     scene = replace(scene, recordings=options.recordings or scene.recordings)
     steps, num_hidden = _steps(scene, options.max_frames)

@@ -9,7 +9,7 @@ from typing import Any
 from owa_data.cli.repository import read_params, section_of
 from owa_data.errors import SchemaError
 from owa_data.schema import SCHEMAS, SPLITS
-from owa_data.store.dataset_folder import Lineage, read_lineage
+from owa_data.store.dataset_folder import Lineage, read_lineage, shard_name
 
 BUILT_IN_TOKENIZER = "byte"
 SAMPLE_DIR = "data/sample/recordings"
@@ -38,9 +38,18 @@ def run(options: argparse.Namespace) -> int:
         size = sum(episode.size_bytes for episode in lineage.episodes)
         print(f"{folder!s:<12} {len(lineage.episodes):>9} {rows['train']:>11,} {rows['test']:>10,} {size / 1e6:>9.1f}")
         _print_tokens(lineage)
+        _print_missing(folder, lineage)
     for line in _next_steps(raw, fsl, has_any=has_any):
         print(line)
     return 0
+
+
+def _print_missing(folder: Path, lineage: Lineage) -> None:
+    shards = [folder / episode.split / shard_name(episode.episode_path) for episode in lineage.episodes]
+    if num_missing := sum(not shard.is_file() for shard in shards):
+        print(
+            f"  {num_missing} of {len(shards)} shards are not here: fetch them with `dvc pull {folder}`, or `dvc checkout {folder}`"
+        )
 
 
 def _print_tokens(lineage: Lineage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import msgspec
 import yaml
 
 from owa_data.cli.repository import ask_to_commit
-from owa_data.errors import BROKEN_JSON, TokenizerError
+from owa_data.errors import BROKEN_JSON, ParamsError, TokenizerError
 from owa_data.fsl.tokenizer import FILE_NAME
 
 CONF_DIR = Path("conf/tokenizer")
@@ -65,6 +66,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run_add(options: argparse.Namespace) -> int:
     """Write the file."""
+    if not re.fullmatch(r"\w[\w.-]*", options.name):
+        raise ParamsError(
+            "--name", f"is {options.name!r}. Use letters, digits, `_ - .`: it is the name of a file and stands in commands"
+        )
+    if not CONF_DIR.is_dir():
+        raise ParamsError("--name", f"there is no {CONF_DIR} in {Path.cwd()}: run this in the root of the repository")
     target = CONF_DIR / f"{options.name}.yaml"
     if target.exists() and not options.force:
         raise TokenizerError(f"{target} exists. Choose another --name, or replace it with --force")

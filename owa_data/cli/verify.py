@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from owa_data.cli.repository import PARAMS_FILE, read_raw_params
-from owa_data.errors import BROKEN_JSON, SchemaError, TokenizerError
+from owa_data.errors import BROKEN_JSON, ParamsError, SchemaError, TokenizerError
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.params import TokenizerParams, validate_params
 from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage, read_any_lineage, read_lineage
@@ -41,6 +41,10 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify and report."""
     folder: Path = options.folder
+    for name in ("recordings", "metrics", "inputs"):
+        named = getattr(options, name)
+        if named is not None and not named.exists():
+            raise ParamsError(f"--{name}", f"{named} does not exist, so that nothing would be compared with it")
     lineage = read_any_lineage(folder)
     findings = verify_dataset(
         folder,

@@ -100,7 +100,8 @@ def write_video(
         max_b_frames: B-frames between others; they are stored in another order than shown.
         keyframe_every: Frames from one keyframe to the next.
     """
-    with av.open(str(path), "w", format="matroska") as container:
+    # Without `bitexact` Matroska gives each file a random id and names the library's version.
+    with av.open(str(path), "w", format="matroska", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=60)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv444p" if stream.height % 2 or stream.width % 2 else "yuv420p"
@@ -108,7 +109,7 @@ def write_video(
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = keyframe_every
         stream.codec_context.max_b_frames = max_b_frames
-        stream.options = {"crf": "23", "preset": "veryfast"}
+        stream.options = {"crf": "23", "preset": "veryfast", "flags": "+bitexact"}
         for picture, time_ns in zip(frames, pts_ns.tolist(), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = round(time_ns * TICKS_PER_S / 1e9)

@@ -95,7 +95,8 @@ def run_tasks(
         function = OnWorker(function, code_digests())
     worker_died: tuple[type[BaseException], ...] = (BrokenProcessPool, *lost_worker_errors(runtime))
     with _open_executor(runtime, len(tasks), preload) as executor:
-        futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
+        with _interrupt_afterwards():
+            futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
         num_done = 0
         try:
@@ -168,6 +169,22 @@ def _start_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _interrupt_afterwards() -> Iterator[None]:
+    """Put Ctrl-C off while workers are started: one that is not known yet could not be ended, and would end with a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _begin_worker() -> None:

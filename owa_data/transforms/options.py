@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
+from owa_data.errors import ParamsError
 from owa_data.transforms.images import Decoder, ImageLoader, OnImageError
 from owa_data.transforms.media import MediaFinder
 
@@ -47,9 +48,11 @@ def make_loader(**options: Unpack[ImageOptions]) -> ImageLoader:
     """Make the image loader of a transform.
 
     Raises:
-        ParamsError: An unknown decoder or policy.
+        ParamsError: An unknown decoder or policy, or no image size.
     """
     size_px = options.get("image_size_px")
+    if size_px is not None and not (isinstance(size_px, Sequence) and len(size_px) == 2 and min(size_px) > 0):
+        raise ParamsError("image_size_px", f"is {size_px!r}. Give (width, height), both above 0, such as (448, 448)")
     return ImageLoader(
         MediaFinder(str(options.get("recordings", "")), options.get("allow_outside", False)),
         (size_px[0], size_px[1]) if size_px else None,

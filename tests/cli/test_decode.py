@@ -62,6 +62,11 @@ def rows_of(folder: Path, split: str = "train") -> list[dict]:
     return datasets.load_from_disk(str(folder))[split].to_list()
 
 
+def test_a_source_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "nope.json", "--encoder", "json", "-o", tmp_path / "out.mcap") == 1
+    assert "nope.json does not exist" in capsys.readouterr().err
+
+
 def test_a_row_becomes_a_recording(factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = rows_of(factorized_dataset)[1]
     assert run(factorized_dataset, "--row", 1, "-o", tmp_path / "out.mcap") == 0

@@ -62,6 +62,19 @@ def test_nothing_that_exists_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_outputs_stay_out_of_git_when_the_first_build_fails(tmp_path: Path, toy_recordings: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.run("git", "init", "-q")
+    _owa_data(repo, "init", "--recordings", str(toy_recordings))
+    repo.set_params(fsl__encoder="nope")
+    assert "fsl.encoder: 'nope' is not known" in repo.run("dvc", "repro", "fsl", check=False)
+    assert (tmp_path / "data/event/owa.json").exists()
+    repo.commit()
+    tracked = repo.run("git", "ls-files").split()
+    assert {name for name in tracked if name.startswith("data/")} <= {"data/.gitignore", "data/metadata.csv"}
+
+
+@pytest.mark.slow
 def test_the_pipeline_runs_in_an_own_repository_from_a_wheel(tmp_path: Path, toy_recordings: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(

@@ -63,6 +63,9 @@ def test_what_is_not_there_is_said(built, tmp_path, capsys):
     assert "9999 is not there" in capsys.readouterr().err
     assert show(built / "fsl", 0, "-o", tmp_path / "x.png", "--recordings", tmp_path / "none") == 1
     assert "none' is no folder" in capsys.readouterr().err
+    for source in (tmp_path / "none", built / "recordings/a/one.mkv"):
+        assert show(source, 0, "-o", tmp_path / "x.png") == 1
+        assert "is neither an .mcap recording nor the folder of a dataset" in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
 
 

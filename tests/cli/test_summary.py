@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,14 @@ def test_a_section_left_empty_is_named(
         1,
         "owa-data summary: raw: is None in params.yaml. Write its knobs below it, or leave raw: out, which stands for the defaults\n",
     )
+
+
+def test_shards_that_are_not_here_are_told(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    shutil.copytree(built / "event", tmp_path / "data/event")
+    assert "not here" not in _summary(capsys)[1]
+    shutil.rmtree(tmp_path / "data/event/train")
+    assert "1 of 2 shards are not here: fetch them with `dvc pull data/event`" in _summary(capsys)[1]

@@ -208,13 +208,24 @@ def test_fsl_of_another_event_dataset_is_named(copy: Path, capsys: pytest.Captur
     assert "b/three.mcap was made of another version of its event shard" in report
 
 
-def test_what_is_not_at_hand_is_said(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_at_hand_is_said(copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(copy / "recordings")
     shutil.rmtree(copy / "metrics")
     shutil.rmtree(copy / "data/event")
-    status, report = _verify(copy, capsys)
-    assert status == 0, report
+    monkeypatch.chdir(copy)
+    with pytest.raises(SystemExit) as end:
+        main(["verify", "data/fsl"])
+    report = capsys.readouterr().out
+    assert not end.value.code, report
     assert [line.partition(":")[0] for line in report.splitlines() if line.startswith("not checked: ")] == ["not checked"] * 3
+
+
+@pytest.mark.parametrize("name", ["recordings", "metrics", "inputs"])
+def test_what_is_named_must_be_there(copy: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(copy / "data/fsl"), f"--{name}", str(copy / "nope")])
+    assert end.value.code == 1
+    assert f"--{name}: {copy}/nope does not exist" in capsys.readouterr().err
 
 
 def test_metrics_of_another_dataset_are_not_compared(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

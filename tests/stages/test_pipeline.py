@@ -187,6 +187,12 @@ def toy_repo(tmp_path_factory: pytest.TempPathFactory, toy_recordings: Path) -> 
     return repo
 
 
+def test_where_no_row_is_left_it_is_told(toy_repo: Repo) -> None:
+    tried = ("out_dir=tried/event", "metrics_dir=tried", "plots_dir=tried")
+    output = toy_repo.run("python", "-m", "stages.event", "intervals.select=hotkey", *tried)
+    assert "event: not one row is left" in output
+
+
 def test_conf_may_ask_for_more_of_hydra(toy_repo: Repo) -> None:
     conf = toy_repo.root / "conf/raw.yaml"
     before = conf.read_text()

@@ -328,6 +328,13 @@ def test_real_videos_show_their_last_frame_until_they_end(name, end_ms, tmp_path
     reader.close()
 
 
+def test_equal_frames_give_equal_files(tmp_path):
+    pts_ns = constant_times()
+    for name in ("a.mkv", "b.mkv"):
+        write_video(tmp_path / name, coded_frames(pts_ns), pts_ns)
+    assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
+
+
 def test_images_are_scaled_and_copies_are_their_own(tmp_path):
     pts_ns = constant_times()
     write_video(tmp_path / "a.mkv", coded_frames(pts_ns), pts_ns)

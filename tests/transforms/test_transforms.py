@@ -217,6 +217,9 @@ def test_wrong_uses_are_refused(elsewhere, tmp_path):
         auto_set_transform(train, stage="raw")
     with pytest.raises(SchemaError, match="no binned dataset: it has no column bin_idx"):
         auto_set_transform(train, stage="binned")
+    for size in (448, (0, 3), (448,)):
+        with pytest.raises(ParamsError, match=r"^image_size_px: is .*\. Give \(width, height\)"):
+            create_fsl_dataset_transform(image_size_px=size)
     with pytest.raises(ParamsError, match=r"encoder_type: 'morse' is not known. Encoders: factorized"):
         create_event_dataset_transform("morse")
     # A misspelt argument would otherwise leave the default without a word.
