@@ -86,11 +86,6 @@ def _time(repo: Path, *command: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> dict[str, float]:
-    """Measure with 300 episodes; see the command line for another number."""
-    return measure(300)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=2000)

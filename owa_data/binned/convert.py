@@ -20,13 +20,12 @@ from owa_data.encoding.events import ACTION_KINDS, EventKind, Events, read_event
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.rows import message_column
 from owa_data.params import BinnedParams
-from owa_data.raw.messages import HORIZONTAL_WHEEL_FLAG, WHEEL_FLAG, mouse_columns
+from owa_data.raw.messages import HORIZONTAL_WHEEL_FLAG, WHEEL_FLAG, decode_mouse
 from owa_data.schema import BINNED_SCHEMA
 from owa_data.store.ledger import Counts, topic_counts
 from owa_data.store.shards import batch_bounds
 
 Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 ROWS_PER_BATCH = 1024
 MAX_INT32 = (1 << 31) - 1
@@ -125,7 +124,7 @@ def _raw_mouse(events: Events, bin_of: Int64s) -> tuple[Int64s, Int64s, dict[str
         table, _ = raw_from_absolute(events.raw_mouse[rows], events.interval_index[rows])
         return table, bin_of[rows], {}
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
-    messages, valid = mouse_columns(events.payloads.take(rows))
+    messages, valid = decode_mouse(events.payloads.take(rows))
     rows = rows[valid]
     table, _, unsaid = raw_from_mouse(messages, events.interval_index[rows])
     return table, bin_of[rows], unsaid

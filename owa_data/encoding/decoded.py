@@ -25,13 +25,6 @@ TOPICS = {
     EventKind.MOUSE: "mouse",
     EventKind.WINDOW: "window",
 }
-MESSAGE_TYPES = {
-    EventKind.SCREEN: messages.SCREEN,
-    EventKind.KEYBOARD: messages.KEYBOARD,
-    EventKind.RAW_MOUSE: messages.RAW_MOUSE,
-    EventKind.MOUSE: messages.MOUSE,
-    EventKind.WINDOW: messages.WINDOW,
-}
 UNKNOWN_SCREEN = '{"media_ref":{"uri":"unknown"}}'
 """Payload of a screen whose image was not given: tokens hold none."""
 

@@ -81,10 +81,6 @@ class PieceTable:
         lengths = np.array([len(part) for part in ids], np.int64)
         return PieceTable(pa.array(texts, pa.large_string()), pa.array(blobs, pa.large_binary()), lengths)
 
-    def take_ids(self, codes: Int64s) -> npt.NDArray[np.int32]:
-        """Return the ids of a run of codes, one after another; int32."""
-        return _int32s(self.ids.take(pa.array(codes)))
-
     def take_padded_ids(self, codes: Int64s, row_ends: Int64s, num_pads: Int64s, pad_token_id: int) -> npt.NDArray[np.int32]:
         """Return the ids of rows of codes, each row filled up, one after another; int32. Every id is written once.
 

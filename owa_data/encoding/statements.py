@@ -23,7 +23,6 @@ from owa_data.raw.messages import BUTTON_FLAGS, HORIZONTAL_WHEEL_FLAG, MOVE_ABSO
 from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 BUTTONS = tuple(BUTTON_FLAGS)
 DIRECTIONS = ("up", "down", "left", "right")
@@ -167,7 +166,7 @@ def _add_raw_mouse(columns: _Columns, events: Events) -> int:
 
 def _add_mouse(columns: _Columns, events: Events) -> None:
     rows = np.flatnonzero(events.kinds == EventKind.MOUSE)
-    mice, valid = messages.mouse_columns(events.payloads.take(rows))
+    mice, valid = messages.decode_mouse(events.payloads.take(rows))
     rows = rows[valid]
     num_mice = len(mice)
     types = np.array([mouse.event_type for mouse in mice], object)

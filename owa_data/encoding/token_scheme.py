@@ -42,13 +42,13 @@ class Number:
     Attributes:
         meaning: What it is, for messages.
         alphabets: The tokens of each place; digit d of a place is `alphabets[place][d]`.
-        is_signed: `sign`: the first place is plus or minus, the others the absolute value; `complement`: negative values count from
+        signedness: `sign`: the first place is plus or minus, the others the absolute value; `complement`: negative values count from
             the top, as in two's complement; `no`: there are none.
     """
 
     meaning: str
     alphabets: tuple[tuple[str, ...], ...]
-    is_signed: Literal["sign", "complement", "no"] = "no"
+    signedness: Literal["sign", "complement", "no"] = "no"
 
     @property
     def bases(self) -> tuple[int, ...]:
@@ -59,19 +59,19 @@ class Number:
     def limits(self) -> tuple[int, int]:
         """The least and the greatest value; beyond them values saturate."""
         size = prod(self.bases)
-        if self.is_signed == "complement":
+        if self.signedness == "complement":
             return -size // 2, size // 2 - 1
-        return (1 - size // 2, size // 2 - 1) if self.is_signed == "sign" else (0, size - 1)
+        return (1 - size // 2, size // 2 - 1) if self.signedness == "sign" else (0, size - 1)
 
     def digits_of(self, values: Int64s) -> Int64s:
         """Return digits int64 (n, places) of values within the limits; numbers without a sign wrap."""
-        if self.is_signed == "sign":
+        if self.signedness == "sign":
             return np.column_stack([values < 0, to_digits(np.abs(values), self.bases[1:])]).astype(np.int64)
         return to_digits(values % prod(self.bases), self.bases)
 
     def value_of(self, digits: Int64s) -> Int64s:
         """Return the values of digits int64 (n, places): the inverse of `digits_of`."""
-        if self.is_signed == "sign":
+        if self.signedness == "sign":
             return np.where(digits[:, 0] == 1, -1, 1) * from_digits(digits[:, 1:], self.bases[1:])
         values = from_digits(digits, self.bases)
         return np.where(values > self.limits[1], values - prod(self.bases), values)

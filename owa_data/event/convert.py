@@ -189,7 +189,7 @@ def _resample(
     if message_type == messages.SCREEN:
         return _resample_screens(topic, recorded_type, inside)
     if message_type == messages.MOUSE:
-        rows, valid = messages.mouse_columns(inside.payloads)
+        rows, valid = messages.decode_mouse(inside.payloads)
         can_drop = np.array([row.event_type == "move" for row in rows], np.bool_)
     else:
         valid = messages.is_json(inside.payloads)
@@ -222,7 +222,7 @@ def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
 
 def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
     if message_type == messages.MOUSE:
-        rows, valid = messages.mouse_columns(inside.payloads)
+        rows, valid = messages.decode_mouse(inside.payloads)
         sound = _only(inside, valid)
         table, says, altered = raw_from_mouse(rows, sound.interval_index)
     else:

@@ -21,7 +21,6 @@ from owa_data.raw.records import Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
-Octets = npt.NDArray[np.uint8]
 
 MAX_CHUNK_BYTES = 1 << 30
 """Chunks that claim to unfold to more are refused: recorders write some MiB, and a bomb of 40 KB unfolds to more than this."""

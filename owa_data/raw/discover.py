@@ -86,11 +86,12 @@ def _check_names(episode_paths: Sequence[str]) -> None:
 
 def choose(found: Iterable[FoundRecording], params: RawParams) -> list[FoundRecording]:
     """Apply `raw.include` and `raw.exclude`."""
-    return [
-        recording
-        for recording in found
-        if matches_any(recording.episode_path, params.include) and not matches_any(recording.episode_path, params.exclude)
-    ]
+    return [recording for recording in found if is_chosen(recording.episode_path, params)]
+
+
+def is_chosen(episode_path: str, params: RawParams) -> bool:
+    """Whether `raw.include` and `raw.exclude` let a recording be used."""
+    return matches_any(episode_path, params.include) and not matches_any(episode_path, params.exclude)
 
 
 def unmatched_globs(globs: Iterable[str], paths: Sequence[str]) -> list[str]:

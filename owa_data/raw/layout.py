@@ -91,7 +91,7 @@ def read_layout(source: ByteSource) -> Layout:
     layout = Layout(
         header, problems=list(problems), claimed_counts=layout.claimed_counts, claimed_bounds_ns=layout.claimed_bounds_ns
     )
-    _walk_file(source, layout, data_start)
+    _Walk(source, layout, data_start).run()
     if layout.problems or not is_whole:
         layout.problems.insert(0, Problem(source.size_bytes, cause))
     return layout
@@ -354,10 +354,6 @@ class _Walk:
         if 0 <= self.loose_start < stop:
             self.layout.chunks.append(Chunk(self.loose_start, stop - self.loose_start, "", stop - self.loose_start, 0, {}))
         self.loose_start = -1
-
-
-def _walk_file(source: ByteSource, layout: Layout, start: int) -> None:
-    _Walk(source, layout, start).run()
 
 
 def find_chunk(source: ByteSource, start: int) -> int:

@@ -286,7 +286,7 @@ def raw_mouse_columns(payloads: Payloads) -> tuple[Int64s, Bools]:
     return (table if valid.all() else table[valid]), valid
 
 
-def mouse_columns(payloads: Payloads) -> tuple[list[Mouse], Bools]:
+def decode_mouse(payloads: Payloads) -> tuple[list[Mouse], Bools]:
     """Decode absolute mouse payloads: the valid ones, and the mask of valid payloads."""
     return decode_payloads(payloads, Mouse)
 

@@ -17,7 +17,7 @@ import msgspec
 
 from owa_data.errors import BROKEN_JSON, ParamsError
 from owa_data.params import RawParams
-from owa_data.raw.discover import FoundRecording, find_recordings, matches_any
+from owa_data.raw.discover import FoundRecording, find_recordings, is_chosen
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import VERSION_PREFIX
 from owa_data.store.source import is_url
@@ -110,7 +110,7 @@ def compare_watch(listed: Sequence[WatchedRecording], found: Mapping[str, str], 
     digests = {row.episode_path: row.sha256 for row in listed}
     new = sorted(set(found) - set(digests))
     changed = sorted(path for path in set(found) & set(digests) if found[path] != digests[path])
-    chosen = [path for path in digests if matches_any(path, params.include) and not matches_any(path, params.exclude)]
+    chosen = [path for path in digests if is_chosen(path, params)]
     gone = [] if params.limit else sorted(set(chosen) - set(found))
     if new or changed or gone:
         raise ParamsError(

@@ -41,8 +41,3 @@ def write_episode(folder: Path, index: int, duration_s: float) -> Path:
         write_recording(temporary, simulation, f"{index:04d}.mkv", FRAME_SIZE_PX, "Benchmark")
         temporary.rename(path)
     return path
-
-
-def write_workload(folder: Path, num_episodes: int, duration_s: float) -> list[Path]:
-    """Write a number of episodes of one length."""
-    return [write_episode(folder, index, duration_s) for index in range(num_episodes)]

@@ -42,7 +42,7 @@ def _verify(root: Path, capsys: pytest.CaptureFixture[str], kind: str = "fsl") -
     return int(end.value.code or 0), capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["event", "fsl"])
+@pytest.mark.parametrize("kind", ["event", "fsl", "binned"])
 def test_a_sound_dataset_passes(built: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     status, report = _verify(built, capsys, kind)
     assert status == 0, report
@@ -69,13 +69,14 @@ def _state(root: Path) -> None:
     path.write_text(json.dumps(state))
 
 
-def _rewrite(root: Path, change: Callable[[pa.Table], pa.Table], *, forge_digest: bool = True) -> None:
+def _rewrite(root: Path, change: Callable[[pa.Table], pa.Table], *, forge_digest: bool = True, kind: str = "fsl") -> None:
     """Write a shard with other rows; `owa.json` gets its digest, so that only the rows themselves tell."""
-    path = root / "data/fsl" / SHARD
+    path = root / "data" / kind / SHARD
     rows = change(read_shard(path.read_bytes()))
-    digest, _, size_bytes = write_shard(path, "fsl", rows.to_batches())
+    path.unlink()  # it may be the shard cache's too
+    digest, _, size_bytes = write_shard(path, kind, rows.to_batches())
     if forge_digest:
-        lineage = root / "data/fsl/owa.json"
+        lineage = root / "data" / kind / "owa.json"
         content = json.loads(lineage.read_text())
         content["episodes"][0].update(digest=digest, size_bytes=size_bytes)
         lineage.write_text(json.dumps(content))
@@ -172,6 +173,13 @@ def test_a_planted_fault_is_named(
     status, report = _verify(copy, capsys)
     assert status == 1
     assert [line for line in report.splitlines() if place in line.partition(": ")[0] and problem in line], report
+
+
+def test_bins_out_of_order_are_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _rewrite(copy, lambda rows: rows.take(list(range(rows.num_rows))[::-1]), kind="binned")
+    status, report = _verify(copy, capsys, "binned")
+    assert status == 1
+    assert "bins are not in order" in report
 
 
 def test_a_shard_of_another_tokenizer_is_named(

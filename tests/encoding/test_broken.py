@@ -15,7 +15,6 @@ from tests.strategies import all_messages, event_tables
 
 BOUNDED = settings(deadline=None, max_examples=40)
 NAMES = list(ENCODERS)
-FRAMED = [name for name in NAMES if name != "flat"]
 
 
 def texts_of(name: str, table) -> list[str]:

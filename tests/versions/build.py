@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from owa_data.binned.build import BinnedConversion, binned_metrics
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
 from owa_data.fsl.build import fsl_inputs, fsl_metrics, prepare_fsl
-from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
+from owa_data.params import BinnedParams, EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
-from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import ROOT
 
@@ -25,7 +26,7 @@ def tokenizer_params(**changes: Any) -> TokenizerParams:
 
 
 def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParams, **fsl_params: Any) -> Path:
-    """Build `data/event`, `data/fsl` and their metrics below a folder; returns the folder."""
+    """Build `data/event`, `data/fsl`, `data/binned` and their metrics below a folder; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metadata.jsonl").write_text("")
     cache = ShardCache(folder / "cache")
@@ -43,7 +44,11 @@ def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParam
     fsl = prepare_fsl(params, tokenizer, cache)
     plan = plan_build(fsl.conversion, fsl_inputs(events, folder / "data/event", params), cache)
     lineage = build_dataset(fsl.conversion, plan, folder / "data/fsl", cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
+    bins = BinnedConversion(BinnedParams())
+    plan = plan_build(bins, shard_inputs(events, folder / "data/event"), cache)
+    binned = build_dataset(bins, plan, folder / "data/binned", cache, RUNTIME, {})
     (folder / "metrics").mkdir(exist_ok=True)
+    (folder / "metrics/binned.json").write_bytes(msgspec.json.encode(binned_metrics(binned, BinnedParams())))
     (folder / "metrics/event.json").write_bytes(msgspec.json.encode(event_metrics(events, EventParams())))
     (folder / "metrics/fsl.json").write_bytes(msgspec.json.encode(fsl_metrics(lineage, events, params)))
     return folder
