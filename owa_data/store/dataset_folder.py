@@ -35,7 +35,8 @@ TOKENIZER_FILES = ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"
 class EpisodeLineage(msgspec.Struct, frozen=True):
     """Where the rows of one episode come from.
 
-    `input_digest` is that of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message.
+    `input_digest` is that of the `.mcap`, or of the event shard; `start_ns` the time of the recording's first message,
+    `key_extra` what else of the episode is part of its key, see `store.incremental.EpisodeInput`.
     """
 
     episode_path: str
@@ -49,6 +50,7 @@ class EpisodeLineage(msgspec.Struct, frozen=True):
     num_rows: int
     ledger: dict[str, Any]
     start_ns: int = 0
+    key_extra: dict[str, Any] = {}
 
 
 class Lineage(msgspec.Struct, frozen=True):

@@ -255,6 +255,7 @@ def _lineage(episode: EpisodeInput, record: ShardRecord | None) -> EpisodeLineag
         num_rows=record.num_rows,
         ledger=record.ledger,
         start_ns=episode.start_ns,
+        key_extra=episode.key_extra,
     )
 
 

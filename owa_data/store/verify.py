@@ -144,19 +144,15 @@ def _compare_json(path: Path, expected: Mapping[str, Any]) -> Iterator[Fault]:
 def _check_keys(folder: Path, lineage: Lineage) -> Iterator[Fault]:
     """Whether params, code and inputs that `owa.json` names are those that its keys were made of."""
     for episode in lineage.episodes:
-        # Where the recording's start shapes the rows (times in texts), it is part of the key.
-        keys = [
-            shard_key_of(
-                lineage.kind,
-                lineage.schema_version,
-                lineage.source_digest,
-                params,
-                episode.episode_path,
-                episode.input_digest,
-            )
-            for params in (lineage.params, {**lineage.params, "start_ns": episode.start_ns})
-        ]
-        if episode.key not in keys:
+        key = shard_key_of(
+            lineage.kind,
+            lineage.schema_version,
+            lineage.source_digest,
+            {**lineage.params, **episode.key_extra},
+            episode.episode_path,
+            episode.input_digest,
+        )
+        if episode.key != key:
             yield Fault(
                 str(folder / LINEAGE_FILE),
                 f"the key of {episode.episode_path} is not that of the params, code and input named here: one of them was edited, or the "
