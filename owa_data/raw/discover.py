@@ -37,6 +37,8 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
         ParamsError: The folder does not exist, nothing in it is chosen, or a glob of `raw.split.test` matches nothing that is chosen.
     """
     found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir)
+    if not found:
+        raise ParamsError("raw.dir", f"there is no file ending in {SUFFIX} below {params.dir!r}. Name the folder of your recordings")
     chosen = sorted(choose(found, params), key=lambda recording: recording.episode_path)
     if not chosen:
         raise ParamsError(

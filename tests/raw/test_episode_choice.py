@@ -44,6 +44,8 @@ def test_include_exclude_and_limit(tmp_path: Path) -> None:
 
 
 def test_nothing_chosen_is_an_error_that_says_what_was_there(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"there is no file ending in \.mcap below"):
+        find_recordings(RawParams(dir=str(tmp_path)))
     (tmp_path / "a.mcap").touch()
     with pytest.raises(ParamsError, match="there are 1 files"):
         find_recordings(RawParams(dir=str(tmp_path), include=("x/*.mcap",)))
