@@ -38,7 +38,9 @@ def find_recordings(params: RawParams) -> list[FoundRecording]:
     """
     found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir)
     if not found:
-        raise ParamsError("raw.dir", f"there is no file ending in {SUFFIX} below {params.dir!r}. Name the folder of your recordings")
+        raise ParamsError(
+            "raw.dir", f"there is no file ending in {SUFFIX} below {params.dir!r}. Name the folder of your recordings"
+        )
     chosen = sorted(choose(found, params), key=lambda recording: recording.episode_path)
     if not chosen:
         raise ParamsError(
@@ -121,7 +123,7 @@ def _list_folder(folder: str) -> list[FoundRecording]:
         )
     found = []
     prefix = os.path.join(root, "")  # noqa: PTH118 - text takes a fifth of the time that `Path` does, which shows with thousands of recordings
-    for parent, _, names in os.walk(root, onerror=_raise):
+    for parent, _, names in os.walk(root, onerror=_tell):
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118
             if not name.endswith(SUFFIX):
@@ -136,9 +138,11 @@ def _list_folder(folder: str) -> list[FoundRecording]:
     return found
 
 
-def _raise(error: OSError) -> None:
-    # What cannot be looked into may hold recordings.
-    raise error
+def _tell(error: OSError) -> None:
+    """Raise what goes wrong while a folder is listed, since it may hold recordings; one that is not ours to look into is told of."""
+    if not isinstance(error, PermissionError):
+        raise error
+    logger.warning("%s may not be looked into: left out, with the recordings that it may hold", error.filename)
 
 
 def _list_url(url: str) -> list[FoundRecording]:

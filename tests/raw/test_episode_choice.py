@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,20 +143,28 @@ def test_recordings_without_a_place_for_their_shard_are_refused(tmp_path: Path, 
     assert len(find_recordings(RawParams(dir=str(tmp_path), exclude=names[-1:]))) == len(names)
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_an_error_and_a_private_one_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a/1.mcap", "b/2.mcap"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     scandir = os.scandir
 
-    def broken(path: str) -> Iterator[os.DirEntry[str]]:
-        if Path(path).name == "b":
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return scandir(path)
+    def fail_with(number: int) -> Callable[[str], Iterator[os.DirEntry[str]]]:
+        def broken(path: str) -> Iterator[os.DirEntry[str]]:
+            if Path(path).name == "b":
+                raise OSError(number, os.strerror(number), path)
+            return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", broken)
+        return broken
+
+    monkeypatch.setattr(os, "scandir", fail_with(errno.EIO))
     with pytest.raises(OSError, match=r"Input/output error.*b'"):
         find_recordings(RawParams(dir=str(tmp_path)))
+    monkeypatch.setattr(os, "scandir", fail_with(errno.EACCES))
+    assert [found.episode_path for found in find_recordings(RawParams(dir=str(tmp_path)))] == ["a/1.mcap"]
+    assert "/b may not be looked into: left out" in caplog.text
 
 
 def test_a_link_to_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
