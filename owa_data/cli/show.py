@@ -147,7 +147,7 @@ def _of_recording(path: Path, first: int) -> _Scene:
         is_raw = "mouse/raw" in topics
         table["mouse"] = TopicParams(topic="mouse/raw" if is_raw else "mouse", as_raw=not is_raw)
         params = EventParams(topics=table, intervals=IntervalParams(select="whole_file"))
-        batches, _ = convert_recording(source, path.name, params, is_sound=False)
+        batches, _ = convert_recording(source, path.name, params, trust="nothing")
         rows = pa.Table.from_batches(batches, schema=EVENT_SCHEMA)
     if not 0 <= first < max(rows.num_rows, 1):
         raise ParamsError("row", f"{first} is not there: {path} has {rows.num_rows} events")

@@ -44,8 +44,7 @@ class EventConversion:
             source,
             episode.episode_path,
             self.params,
-            is_sound=episode.is_sound,
-            is_checked=episode.is_checked,
+            trust=episode.trust,
             bounds_ns=(episode.start_ns, episode.end_ns) if episode.end_ns else None,
         )
         for topic, counts in ledger["topics"].items():
@@ -74,8 +73,7 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
             episode.sha256,
             episode.size_bytes,
             memory.stamp_of(path, episode.sha256) if memory else None,
-            is_sound=episode.is_sound,
-            is_checked=episode.is_checked,
+            trust=episode.trust,
             start_ns=episode.start_ns,
             end_ns=episode.end_ns,
             num_messages={name: topic.num_messages for name, topic in episode.topics.items()},

@@ -27,7 +27,7 @@ from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
 from owa_data.store.shards import batch_bounds
-from owa_data.store.source import ByteSource
+from owa_data.store.source import ByteSource, Trust
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -67,8 +67,7 @@ def convert_recording(
     episode_path: str,
     params: EventParams,
     *,
-    is_sound: bool,
-    is_checked: bool = True,
+    trust: Trust,
     bounds_ns: tuple[int, int] | None = None,
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert one recording.
@@ -77,8 +76,7 @@ def convert_recording(
         source: The recording.
         episode_path: What the rows carry as `episode_path`.
         params: The stage's params.
-        is_sound: The index found nothing wrong with these very bytes, so CRCs are not checked again.
-        is_checked: The index read every byte. If not (a URL), the chunks read here are checked, and damage is an error.
+        trust: What the index takes for granted of it; damage is an error unless that is `nothing`.
         bounds_ns: First and last log time of all its messages, which the index knows. Without them those that the recording claims count, or else
             those of the topics read.
 
@@ -92,11 +90,11 @@ def convert_recording(
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
     layout = read_layout(source)
-    columns, problems = read_columns(source, layout, topics | hotkey, is_sound=is_sound, is_checked=is_checked)
-    if problems and (is_sound or not is_checked):
+    columns, problems = read_columns(source, layout, topics | hotkey, trust=trust)
+    if problems and trust != "nothing":
         remedy = (
             "It was sound when it was indexed: index it anew with `dvc repro --force raw`"
-            if is_checked
+            if trust == "bytes"
             else "It is read in place, which cannot salvage: copy it to a folder, or leave it out with raw.exclude"
         )
         raise DamagedError(source.path, f"at byte {problems[0].offset}: {problems[0].cause}. {remedy}")

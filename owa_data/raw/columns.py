@@ -25,7 +25,7 @@ from owa_data.raw.chunks import (
 from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
 from owa_data.raw.payloads import PayloadCollector, Payloads
 from owa_data.raw.records import MAX_TIME_NS, Channel, Chunk, MalformedRecordError
-from owa_data.store.source import ByteSource
+from owa_data.store.source import ByteSource, Trust
 
 Int64s = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
@@ -68,18 +68,16 @@ def iter_chunks(
     layout: Layout,
     wants: Callable[[Channel], bool],
     *,
-    is_sound: bool,
+    trust: Trust,
     problems: list[Problem],
-    is_checked: bool = True,
 ) -> Iterator[OpenChunk]:
     """Open the chunks of a recording one after another.
 
     Args:
         source: The recording.
         layout: Where its chunks lie. Channels that are met only inside chunks are added to it.
-        wants: Whether a channel's messages are wanted. A chunk without any such channel is not decompressed if `is_sound`.
-        is_sound: The recording was found sound before and is still the same, so CRCs and coverage are not checked again.
-        is_checked: False where it was called sound by its summary alone: the chunks that are opened are then held to their CRC.
+        wants: Whether a channel's messages are wanted. A chunk without any such channel is not decompressed, unless `nothing` is trusted.
+        trust: Decides whether CRCs and coverage are checked, see `store.source.Trust`.
         problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
     """
     waiting = deque(layout.chunks)
@@ -89,15 +87,12 @@ def iter_chunks(
         # Without indexes, or in a file whose statistics were not there, only the records themselves tell.
         indexed = bool(chunk.index_offsets) and set(chunk.index_offsets) <= set(layout.channels)
         wanted = {i for i in chunk.index_offsets if wants(layout.channels[i])} if indexed else set[int]()
-        if indexed and is_sound and not wanted:
+        if indexed and trust != "nothing" and not wanted:
             yield OpenChunk(b"", {})
             continue
         try:
-            check = not (is_sound and is_checked)
-            content = decompress(source, chunk, check_crc=check)
-            spans = _find_messages(
-                source, layout, chunk, content, wanted if indexed else None, is_sound=is_sound, check=check, problems=problems
-            )
+            content = decompress(source, chunk, check_crc=trust != "bytes")
+            spans = _find_messages(source, layout, chunk, content, wanted if indexed else None, trust=trust, problems=problems)
         except (DamagedChunkError, MalformedRecordError) as error:
             lost = count_indexed(source, chunk.index_offsets)
             problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
@@ -112,7 +107,7 @@ def iter_chunks(
                 Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
             )
         found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
-        yield OpenChunk(content, found if is_sound and is_checked else _with_times(chunk, found, problems))
+        yield OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, problems))
 
 
 def _find_messages(
@@ -122,16 +117,16 @@ def _find_messages(
     content: bytes | memoryview,
     wanted: AbstractSet[int] | None,
     *,
-    is_sound: bool,
-    check: bool,
+    trust: Trust,
     problems: list[Problem],
 ) -> dict[int, MessageSpans]:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
         return spans_by_walk(content, layout.declared)
     try:
-        spans = spans_by_index(source, chunk, content, wanted if is_sound else chunk.index_offsets, check=check)
-        if is_sound or is_covered(content, spans, layout.declared):
+        channel_ids = chunk.index_offsets if trust == "nothing" else wanted
+        spans = spans_by_index(source, chunk, content, channel_ids, check=trust != "bytes")
+        if trust != "nothing" or is_covered(content, spans, layout.declared):
             return spans
         cause = "its message indexes do not name every message"
     except MalformedRecordError as error:
@@ -157,7 +152,7 @@ def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Pro
 
 
 def read_columns(
-    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, is_sound: bool = False, is_checked: bool = True
+    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, trust: Trust = "nothing"
 ) -> tuple[dict[str, MessageColumns], list[Problem]]:
     """Read the messages of some topics.
 
@@ -165,8 +160,7 @@ def read_columns(
         source: The recording.
         layout: Its layout, from `read_layout`.
         topics: Topics wanted. One that the recording lacks is absent from the result.
-        is_sound: See `iter_chunks`.
-        is_checked: See `iter_chunks`.
+        trust: See `iter_chunks`.
 
     Returns:
         Columns by topic, and the problems met in chunks (those of the layout not repeated).
@@ -175,9 +169,7 @@ def read_columns(
     collector = PayloadCollector()
     parts: list[_Part] = []
     base = 0
-    for chunk in iter_chunks(
-        source, layout, lambda channel: channel.topic in topics, is_sound=is_sound, problems=problems, is_checked=is_checked
-    ):
+    for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, problems=problems):
         octets = np.frombuffer(chunk.content, np.uint8)
         for channel_id, spans in chunk.spans.items():
             starts, ends = collector.add(Payloads(octets, spans.starts, spans.ends))

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from owa_data.errors import BROKEN_JSON, SchemaError
-from owa_data.raw.index import SALVAGED, UNCHECKED, Damage, TopicFacts
+from owa_data.raw.index import SALVAGED, SOUND, UNCHECKED, Damage, TopicFacts
 from owa_data.store.dataset_folder import shard_name
+from owa_data.store.source import Trust
 from owa_data.store.whole_file import write_whole
+
+_TRUST: dict[str, Trust] = {SOUND: "bytes", UNCHECKED: "summary", SALVAGED: "nothing"}
 
 
 class Media(msgspec.Struct, frozen=True):
@@ -65,14 +68,9 @@ class Episode(msgspec.Struct, frozen=True):
     metadata: dict[str, Any]
 
     @property
-    def is_sound(self) -> bool:
-        """Whether nothing was found wrong."""
-        return self.condition != SALVAGED
-
-    @property
-    def is_checked(self) -> bool:
-        """Whether every byte was looked at."""
-        return self.condition != UNCHECKED
+    def trust(self) -> Trust:
+        """What who reads the recording again may take for granted."""
+        return _TRUST[self.condition]
 
     @property
     def duration_ns(self) -> int:

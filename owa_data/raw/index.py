@@ -74,7 +74,7 @@ def read_facts(source: ByteSource) -> RecordingFacts:
     counts: Counter[int] = Counter()
     bounds: list[tuple[int, int]] = []
     media = _MediaCounter()
-    for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
+    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", problems=problems):
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
@@ -114,7 +114,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.declared, with_screens[:1])
-    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, is_sound=True, problems=[])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, trust="summary", problems=[])
     media = _MediaCounter()
     for chunk in opened:
         for spans in chunk.spans.values():

@@ -32,7 +32,7 @@ from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from owa_data.store.shard_key import shard_key
 from owa_data.store.shards import write_shard
-from owa_data.store.source import ByteSource, absolute_path, is_url, open_listed
+from owa_data.store.source import ByteSource, Trust, absolute_path, is_url, open_listed
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ _VISIBLE_AFTER_S = 60  # network file systems show new files to other machines w
 class EpisodeInput:
     """One episode to convert.
 
-    The content of `input_path` must be that of `input_digest`, see `store/digests.py`; a local file that still has `input_stamp` has it. `is_sound`:
-    nothing was found wrong with it; `is_checked`: every byte was looked at for that, which is not so for a recording read in place from a URL.
+    The content of `input_path` must be that of `input_digest`, see `store/digests.py`; a local file that still has `input_stamp` has it. `trust` is
+    what a recording's reader may take for granted.
     `start_ns`, `end_ns` are the times of the recording's first and last message, 0 where nobody looked. `num_messages` are those of each topic by
     the index, empty where nobody counted them. `key_extra` is what else of the episode shapes the shard's bytes; it becomes part
     of the key.
@@ -60,8 +60,7 @@ class EpisodeInput:
     input_digest: str
     input_bytes: int
     input_stamp: FileStamp | None = None
-    is_sound: bool = True
-    is_checked: bool = True
+    trust: Trust = "bytes"
     start_ns: int = 0
     end_ns: int = 0
     num_messages: dict[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from owa_data.errors import ChangedError, EpisodeError, OwaDataError
 from owa_data.store.digests import SHARD_PREFIX, VERSION_PREFIX, FileStamp, digest_like, shorten_digest
@@ -23,6 +23,11 @@ _NUM_KEPT = 4
 # What object stores say of a file's content or version, by preference; content digests first, so that an equal upload changes nothing.
 _VERSION_FIELDS = ("md5Hash", "ETag", "etag", "VersionId", "version_id", "generation")
 _TIME_FIELDS = ("mtime", "LastModified", "last_modified", "created")
+
+Trust = Literal["bytes", "summary", "nothing"]
+"""What is taken for granted of a recording. `bytes`: every byte was looked at before, nothing was found wrong, and they are the same still.
+`summary`: nobody looked, its summary is taken at its word, and chunks are held to their CRC when they are read. `nothing`: all is checked, and
+what is whole is salvaged."""
 
 
 class ByteSource(Protocol):

@@ -22,7 +22,7 @@ from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, TopicParams
 from owa_data.raw.build import build_index
 from owa_data.store.shard_cache import ShardCache
-from owa_data.store.source import MemorySource
+from owa_data.store.source import MemorySource, Trust
 from tests.conftest import shared_path
 from tests.damage import write_mcap
 
@@ -34,9 +34,9 @@ EVERYTHING = {
 }
 
 
-def convert(path: Path, params: EventParams, *, is_sound: bool = False) -> tuple[pa.Table, dict]:
+def convert(path: Path, params: EventParams, *, trust: Trust = "nothing") -> tuple[pa.Table, dict]:
     source = MemorySource(str(path), path.read_bytes())
-    batches, ledger = convert_recording(source, path.name, params, is_sound=is_sound)
+    batches, ledger = convert_recording(source, path.name, params, trust=trust)
     return pa.Table.from_batches(list(batches)), ledger
 
 
@@ -57,11 +57,11 @@ def test_golden_events_equal_upstreams() -> None:
     assert len(ours) == len(golden) + sum(row[1] == last for row in ours)
 
 
-@pytest.mark.parametrize("is_sound", [False, True])
-def test_conservation_and_motion_sums(toy_recordings: Path, is_sound: bool) -> None:
+@pytest.mark.parametrize("trust", ["nothing", "bytes"])
+def test_conservation_and_motion_sums(toy_recordings: Path, trust: Trust) -> None:
     path = toy_recordings / "a/one.mcap"
     full, _ = convert(path, EventParams(topics=EVERYTHING, intervals=WHOLE))
-    thin, ledger = convert(path, EventParams(intervals=WHOLE), is_sound=is_sound)
+    thin, ledger = convert(path, EventParams(intervals=WHOLE), trust=trust)
     for topic, counts in ledger["topics"].items():
         assert counts["read"] == counts["kept"] + sum(counts["dropped"].values())
         assert counts["kept"] == thin["topic"].to_pylist().count(topic)
@@ -221,7 +221,7 @@ def test_motion_beyond_32_bits_is_clamped_and_counted(topic, message_type, field
     params = EventParams(
         topics={"m": TopicParams(topic=topic, as_raw=topic == "mouse", resample="sum_moves", rate_hz=20)}, intervals=WHOLE
     )
-    batches, ledger = convert_recording(MemorySource("a", write_mcap(messages)), "a", params, is_sound=True)
+    batches, ledger = convert_recording(MemorySource("a", write_mcap(messages)), "a", params, trust="bytes")
     table = pa.Table.from_batches(list(batches))
     assert ledger["topics"][topic]["motion_clamped"] == 1
     assert [event.last_x for _, event in decoded(table, "mouse/raw")] == [kept]

@@ -49,7 +49,9 @@ def check_broken(original: bytes, broken: Broken) -> Outcome:
         return Outcome("not_mcap", 0, time.process_time() - start)
     indexed_after = time.process_time() - start
     start = time.process_time()
-    batches, ledger = convert_recording(source, "broken.mcap", PARAMS, is_sound=facts.condition != SALVAGED)
+    batches, ledger = convert_recording(
+        source, "broken.mcap", PARAMS, trust="nothing" if facts.condition == SALVAGED else "bytes"
+    )
     num_rows = sum(batch.num_rows for batch in batches)
     seconds = max(indexed_after, time.process_time() - start)
     assert seconds < MAX_SECONDS, f"{broken.how}: took {seconds:.1f} s"
@@ -69,7 +71,7 @@ def _check_messages(original: bytes, broken: Broken, source: MemorySource, num_i
     layout = read_layout(source)
     problems = []
     found = []
-    for chunk in iter_chunks(source, layout, lambda _: True, is_sound=False, problems=problems):
+    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", problems=problems):
         rows = []
         for channel_id, spans in chunk.spans.items():
             for first, last, time_ns in zip(spans.starts, spans.ends, spans.times_ns, strict=True):

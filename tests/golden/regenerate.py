@@ -38,7 +38,7 @@ def make_events() -> pa.Table:
     """Event rows of the toy episode at default params."""
     with tempfile.TemporaryDirectory() as folder:
         content = write_toy(Path(folder), "toy.mcap", SEED).read_bytes()
-    batches, _ = convert_recording(MemorySource("toy.mcap", content), "toy.mcap", EventParams(), is_sound=False)
+    batches, _ = convert_recording(MemorySource("toy.mcap", content), "toy.mcap", EventParams(), trust="nothing")
     return pa.Table.from_batches(list(batches))
 
 

@@ -10,15 +10,15 @@ from mcap_owa.highlevel import OWAMcapReader
 
 from owa_data.raw.columns import read_columns
 from owa_data.raw.layout import read_layout
-from owa_data.store.source import MemorySource
+from owa_data.store.source import MemorySource, Trust
 from tests.conftest import shared_path
 
 TOPICS = {"screen", "keyboard", "mouse/raw", "mouse", "window", "keyboard/state", "mouse/state"}
 
 
-def read(path: Path, topics: set[str] = TOPICS, *, is_sound: bool = False) -> dict[str, list[tuple[int, bytes, str]]]:
+def read(path: Path, topics: set[str] = TOPICS, *, trust: Trust = "nothing") -> dict[str, list[tuple[int, bytes, str]]]:
     source = MemorySource(str(path), path.read_bytes())
-    columns, problems = read_columns(source, read_layout(source), topics, is_sound=is_sound)
+    columns, problems = read_columns(source, read_layout(source), topics, trust=trust)
     assert problems == []
     return {
         topic: [
@@ -37,10 +37,10 @@ def read_by_ecosystem(path: Path, topics: set[str] = TOPICS) -> dict[str, list[t
     return found
 
 
-@pytest.mark.parametrize("is_sound", [False, True])
-def test_equals_the_ecosystems_reader(toy_recordings: Path, is_sound: bool) -> None:
+@pytest.mark.parametrize("trust", ["nothing", "bytes"])
+def test_equals_the_ecosystems_reader(toy_recordings: Path, trust: Trust) -> None:
     path = toy_recordings / "a/one.mcap"
-    assert read(path, is_sound=is_sound) == read_by_ecosystem(path)
+    assert read(path, trust=trust) == read_by_ecosystem(path)
 
 
 @pytest.mark.parametrize("name", ["0.3.2", "0.4.2", "0.5.1", "0.5.x-video-missing"])
@@ -83,7 +83,7 @@ def test_every_layout_of_the_file_gives_the_same(toy_recordings: Path, tmp_path:
     rewrite(toy_recordings / "a/two.mcap", tmp_path / "x.mcap", **LAYOUTS[layout])
     expected = read_by_ecosystem(toy_recordings / "a/two.mcap")
     assert read(tmp_path / "x.mcap") == expected
-    assert read(tmp_path / "x.mcap", is_sound=True) == expected
+    assert read(tmp_path / "x.mcap", trust="bytes") == expected
 
 
 def test_only_wanted_topics_are_read(toy_recordings: Path) -> None:

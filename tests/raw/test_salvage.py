@@ -118,7 +118,7 @@ def test_a_message_index_that_hides_messages_is_not_believed(content):
         MemorySource("a.mcap", hidden),
         "a.mcap",
         EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE),
-        is_sound=False,
+        trust="nothing",
     )
     assert ledger["topics"]["keyboard"]["kept"] == 50
 
@@ -178,8 +178,8 @@ def test_a_broken_clock_does_not_stretch_the_recording(time_ns, select):
     params = EventParams(topics={"keyboard": TopicParams(topic="keyboard")}, intervals=IntervalParams(select=select))
     sound = keys(20)
     broken = [*sound, ("keyboard", "desktop/KeyboardEvent", time_ns, b'{"event_type":"press","vk":65}')]
-    expected = convert_recording(MemorySource("a", write_mcap(sound)), "a", params, is_sound=True)[1]
-    found = convert_recording(MemorySource("a", write_mcap(broken)), "a", params, is_sound=False)[1]
+    expected = convert_recording(MemorySource("a", write_mcap(sound)), "a", params, trust="bytes")[1]
+    found = convert_recording(MemorySource("a", write_mcap(broken)), "a", params, trust="nothing")[1]
     assert (found["rows"], found["active_ns"]) == (expected["rows"], expected["active_ns"])
 
 
@@ -196,7 +196,7 @@ def test_a_recording_is_as_long_in_every_container_shape(shape):
     content = write_mcap(messages, **SHAPES[shape])
     facts = facts_of(content)
     bounds_ns = facts.start_ns, facts.end_ns
-    ledger = convert_recording(MemorySource("a", content), "a", params, is_sound=False, bounds_ns=bounds_ns)[1]
+    ledger = convert_recording(MemorySource("a", content), "a", params, trust="nothing", bounds_ns=bounds_ns)[1]
     assert ledger["active_ns"] == 5 * 10**9 + 1
     assert ledger["rows"] == 20
 
@@ -225,7 +225,7 @@ def test_the_widest_times_overflow_nothing(select, keyboard, screen):
         },
         intervals=IntervalParams(select=select),
     )
-    batches, ledger = convert_recording(MemorySource("a", write_mcap(messages)), "a", params, is_sound=True)
+    batches, ledger = convert_recording(MemorySource("a", write_mcap(messages)), "a", params, trust="bytes")
     assert sum(batch.num_rows for batch in batches) == ledger["rows"]
     assert 0 <= ledger["active_ns"] <= 1 << 62
 
@@ -241,7 +241,7 @@ def test_no_message_one_message_and_other_profiles():
 def test_duplicate_and_backward_times_keep_every_message_in_file_order_of_ties():
     messages = [(topic, kind, time_ns, body) for (topic, kind, _, body), time_ns in zip(keys(6), [9, 5, 5, 9, 1, 5], strict=True)]
     params = EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE)
-    batches, _ = convert_recording(MemorySource("a.mcap", write_mcap(messages)), "a.mcap", params, is_sound=True)
+    batches, _ = convert_recording(MemorySource("a.mcap", write_mcap(messages)), "a.mcap", params, trust="bytes")
     rows = [row for batch in batches for row in batch.to_pylist()]
     assert [row["timestamp_ns"] for row in rows] == [1, 5, 5, 5, 9, 9]
     vks = [json.loads(json.loads(row["mcap_message"])["message"])["vk"] for row in rows]
@@ -272,7 +272,7 @@ def test_invalid_payloads_are_counted_and_the_others_kept(why):
     messages[3] = (*messages[3][:3], BAD_KEYS[why])
     content = write_mcap(messages)
     params = EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE)
-    batches, ledger = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, is_sound=True)
+    batches, ledger = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, trust="bytes")
     assert sum(batch.num_rows for batch in batches) == 39
     assert ledger["topics"]["keyboard"] == {"read": 40, "kept": 39, "dropped": {"invalid_payload": 1}}
 
@@ -280,7 +280,7 @@ def test_invalid_payloads_are_counted_and_the_others_kept(why):
 def test_a_topic_of_another_encoding_is_counted_not_converted():
     content = write_mcap([("keyboard", "desktop/KeyboardEvent", 5, b"\x00\xff")] * 3, encoding="protobuf")
     params = EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE)
-    batches, ledger = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, is_sound=True)
+    batches, ledger = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, trust="bytes")
     assert not list(batches)
     assert ledger["topics"]["keyboard"]["dropped"] == {"not_json": 3}
 
@@ -288,7 +288,7 @@ def test_a_topic_of_another_encoding_is_counted_not_converted():
 def test_unknown_message_types_pass_through():
     content = write_mcap([("gamepad", "other/Pad", 5 + i, b'{"axis":[0.5,-1]}') for i in range(3)])
     params = EventParams(topics={"pad": TopicParams(topic="gamepad")}, intervals=WHOLE)
-    batches, _ = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, is_sound=True)
+    batches, _ = convert_recording(MemorySource("a.mcap", content), "a.mcap", params, trust="bytes")
     assert [row["message_type"] for batch in batches for row in batch.to_pylist()] == ["other/Pad"] * 3
 
 
@@ -402,7 +402,7 @@ def test_a_message_that_reaches_out_of_its_chunk_is_damage_even_where_the_index_
     for length in (3, 1 << 40):
         content[place : place + 8] = length.to_bytes(8, "little")
         with pytest.raises(DamagedError, match="It was sound when it was indexed: index it anew with `dvc repro --force raw`"):
-            convert_recording(MemorySource("a", bytes(content)), "a", params, is_sound=True)
+            convert_recording(MemorySource("a", bytes(content)), "a", params, trust="bytes")
 
 
 def test_many_broken_chunks_take_no_longer_each_than_few():

@@ -48,7 +48,7 @@ def test_conversions_cut_batches_by_bytes_and_rows_stay_the_same(tmp_path: Path,
 
     def convert() -> tuple[pa.Table, pa.Table, pa.Table]:
         with open_source(recording) as source:
-            batches, _ = convert_recording(source, "a.mcap", EventParams(), is_sound=False)
+            batches, _ = convert_recording(source, "a.mcap", EventParams(), trust="nothing")
             event = pa.Table.from_batches(list(batches))
         batches, _ = to_fsl(event, "a.mcap", FslParams(max_sequence_length=64), encoder, lambda _: table, 0)
         fsl = pa.Table.from_batches(list(batches))

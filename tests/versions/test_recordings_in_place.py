@@ -106,7 +106,7 @@ def test_only_index_and_wanted_chunks_are_fetched(s3_server: S3Server, tmp_path:
     source = RemoteSource("s3://recordings/long.mcap")
     from owa_data.raw.columns import read_columns
 
-    columns, problems = read_columns(source, read_layout(source), {"keyboard"}, is_sound=True, is_checked=False)
+    columns, problems = read_columns(source, read_layout(source), {"keyboard"}, trust="summary")
     assert not problems
     assert len(columns["keyboard"]) == 10_000
     assert 0.5 * source.size_bytes < source.num_bytes_fetched < 0.65 * source.size_bytes
