@@ -90,14 +90,14 @@ def convert_recording(
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
     layout = read_layout(source)
-    columns, problems = read_columns(source, layout, topics | hotkey, trust=trust)
-    if problems and trust != "nothing":
+    columns, damage = read_columns(source, layout, topics | hotkey, trust=trust)
+    if damage and trust != "nothing":
         remedy = (
             "It was sound when it was indexed: index it anew with `dvc repro --force raw`"
             if trust == "bytes"
             else "It is read in place, which cannot salvage: copy it to a folder, or leave it out with raw.exclude"
         )
-        raise DamagedError(source.path, f"at byte {problems[0].offset}: {problems[0].cause}. {remedy}")
+        raise DamagedError(source.path, f"at byte {damage[0].offset}: {damage[0].cause}. {remedy}")
     selected = activity.select_intervals(
         params.intervals, _activity_times(columns, params, bounds_ns or layout.claimed_bounds_ns)
     )

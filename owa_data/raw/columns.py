@@ -22,7 +22,7 @@ from owa_data.raw.chunks import (
     spans_by_index,
     spans_by_walk,
 )
-from owa_data.raw.layout import Layout, Problem, count_indexed, find_hidden_chunks
+from owa_data.raw.layout import Damage, Layout, count_indexed, find_hidden_chunks
 from owa_data.raw.payloads import PayloadCollector, Payloads
 from owa_data.raw.records import MAX_TIME_NS, Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource, Trust
@@ -69,7 +69,7 @@ def iter_chunks(
     wants: Callable[[Channel], bool],
     *,
     trust: Trust,
-    problems: list[Problem],
+    damage: list[Damage],
 ) -> Iterator[OpenChunk]:
     """Open the chunks of a recording one after another.
 
@@ -78,7 +78,7 @@ def iter_chunks(
         layout: Where its chunks lie. Channels that are met only inside chunks are added to it.
         wants: Whether a channel's messages are wanted. A chunk without any such channel is not decompressed, unless `nothing` is trusted.
         trust: Decides whether CRCs and coverage are checked, see `store.source.Trust`.
-        problems: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
+        damage: Receives one entry per chunk that is not whole; such a chunk is left out entirely.
     """
     waiting = deque(layout.chunks)
     known: set[int] = set()
@@ -92,10 +92,10 @@ def iter_chunks(
             continue
         try:
             content = decompress(source, chunk, check_crc=trust != "bytes")
-            spans = _find_messages(source, layout, chunk, content, wanted if indexed else None, trust=trust, problems=problems)
+            spans = _find_messages(source, layout, chunk, content, wanted if indexed else None, trust=trust, damage=damage)
         except (DamagedChunkError, MalformedRecordError) as error:
             lost = count_indexed(source, chunk.index_offsets)
-            problems.append(Problem(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
+            damage.append(Damage(chunk.data_offset, f"chunk: {error}", chunk.data_bytes, lost))
             # A broken chunk may have been drawn over whole ones, where bytes are missing in between.
             known = known or {part.data_offset for part in layout.chunks}
             waiting.extendleft(reversed(find_hidden_chunks(source, chunk, known)))
@@ -103,11 +103,9 @@ def iter_chunks(
             continue
         if unknown := set(spans) - set(layout.channels):
             lost = sum(len(spans[i].times_ns) for i in unknown)
-            problems.append(
-                Problem(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost)
-            )
+            damage.append(Damage(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost))
         found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
-        yield OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, problems))
+        yield OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, damage))
 
 
 def _find_messages(
@@ -118,7 +116,7 @@ def _find_messages(
     wanted: AbstractSet[int] | None,
     *,
     trust: Trust,
-    problems: list[Problem],
+    damage: list[Damage],
 ) -> dict[int, MessageSpans]:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
@@ -133,16 +131,16 @@ def _find_messages(
         cause = str(error)
     # The records themselves are the truth. It is noted, so that later readers do not take the indexes' word.
     spans = spans_by_walk(content, layout.declared)
-    problems.append(Problem(chunk.data_offset, f"chunk: {cause}; its records were read one by one"))
+    damage.append(Damage(chunk.data_offset, f"chunk: {cause}; its records were read one by one"))
     return spans
 
 
-def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Problem]) -> dict[int, MessageSpans]:
+def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], damage: list[Damage]) -> dict[int, MessageSpans]:
     """Leave out messages with a log time of `MAX_TIME_NS` or more; those over int64 are negative here."""
     num_lost = sum(int(np.count_nonzero(part.times_ns.view(np.uint64) >= MAX_TIME_NS)) for part in spans.values())
     if not num_lost:
         return spans
-    problems.append(Problem(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
+    damage.append(Damage(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
     timed = {}
     for channel_id, part in spans.items():
         fits = part.times_ns.view(np.uint64) < MAX_TIME_NS
@@ -153,7 +151,7 @@ def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], problems: list[Pro
 
 def read_columns(
     source: ByteSource, layout: Layout, topics: AbstractSet[str], *, trust: Trust = "nothing"
-) -> tuple[dict[str, MessageColumns], list[Problem]]:
+) -> tuple[dict[str, MessageColumns], list[Damage]]:
     """Read the messages of some topics.
 
     Args:
@@ -163,13 +161,13 @@ def read_columns(
         trust: See `iter_chunks`.
 
     Returns:
-        Columns by topic, and the problems met in chunks (those of the layout not repeated).
+        Columns by topic, and the damage met in chunks (those of the layout not repeated).
     """
-    problems: list[Problem] = []
+    damage: list[Damage] = []
     collector = PayloadCollector()
     parts: list[_Part] = []
     base = 0
-    for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, problems=problems):
+    for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, damage=damage):
         octets = np.frombuffer(chunk.content, np.uint8)
         for channel_id, spans in chunk.spans.items():
             starts, ends = collector.add(Payloads(octets, spans.starts, spans.ends))
@@ -179,7 +177,7 @@ def read_columns(
     for part in sorted(parts, key=lambda part: int(part.places[0])):
         by_topic.setdefault(part.channel.topic, []).append(part)
     octets = collector.octets
-    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, problems
+    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, damage
 
 
 @dataclass(frozen=True, slots=True)

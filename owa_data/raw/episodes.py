@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from owa_data.errors import BROKEN_JSON, SchemaError
-from owa_data.raw.index import SALVAGED, SOUND, UNCHECKED, Damage, TopicFacts
+from owa_data.raw.index import SALVAGED, SOUND, UNCHECKED, TopicFacts
+from owa_data.raw.layout import Damage
 from owa_data.store.dataset_folder import shard_name
 from owa_data.store.source import Trust
 from owa_data.store.whole_file import write_whole

@@ -15,8 +15,8 @@ from owa_data.errors import NotMcapError
 from owa_data.raw import messages
 from owa_data.raw.columns import read_columns
 from owa_data.raw.discover import FoundRecording
-from owa_data.raw.index import EMBEDDED, SOUND, Damage, RecordingFacts, read_facts
-from owa_data.raw.layout import read_layout
+from owa_data.raw.index import EMBEDDED, SOUND, RecordingFacts, read_facts
+from owa_data.raw.layout import Damage, read_layout
 from owa_data.store.source import ByteSource, is_outside, is_url, open_source
 
 NOT_MCAP, UNREADABLE = "not_mcap", "unreadable"

@@ -17,7 +17,7 @@ from owa_data.errors import BROKEN_JSON
 from owa_data.raw import messages
 from owa_data.raw.chunks import MessageSpans
 from owa_data.raw.columns import iter_chunks
-from owa_data.raw.layout import Layout, Problem, read_layout
+from owa_data.raw.layout import Damage, Layout, read_layout
 from owa_data.raw.payloads import Payloads
 from owa_data.store.source import ByteSource
 
@@ -34,15 +34,6 @@ class TopicFacts(msgspec.Struct, frozen=True):
     num_messages: int
     message_types: list[str]
     encodings: list[str]
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """One problem of a recording: file offset in bytes, cause, and what is lost; -1 messages where the number cannot be known."""
-
-    offset: int
-    cause: str
-    lost_bytes: int
-    lost_messages: int
 
 
 class RecordingFacts(msgspec.Struct, frozen=True):
@@ -70,20 +61,20 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         NotMcapError: It is no MCAP file.
     """
     layout = read_layout(source)
-    problems = list(layout.problems)
+    damage = list(layout.damage)
     counts: Counter[int] = Counter()
     bounds: list[tuple[int, int]] = []
     media = _MediaCounter()
-    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", problems=problems):
+    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", damage=damage):
         for channel_id, spans in chunk.spans.items():
             counts[channel_id] += len(spans.times_ns)
             bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
             if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
                 media.add(_payloads(chunk.content, spans))
-    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in problems)
+    known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in damage)
     missing = sum(layout.claimed_counts.values()) - known
     if missing > 0:
-        problems.append(Problem(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
+        damage.append(Damage(source.size_bytes, "the file's statistics count more messages than were found", 0, missing))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,
@@ -92,8 +83,8 @@ def read_facts(source: ByteSource) -> RecordingFacts:
         num_messages=sum(counts.values()),
         topics=_topics(layout, counts),
         media=media.result(),
-        condition=SALVAGED if problems else SOUND,
-        damage=[Damage(part.offset, part.cause, part.lost_bytes, part.lost_messages) for part in problems],
+        condition=SALVAGED if damage else SOUND,
+        damage=damage,
     )
 
 
@@ -108,13 +99,13 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     """
     layout = read_layout(source)
     is_told = layout.claimed_bounds_ns is not None or not any(layout.claimed_counts.values())
-    if layout.problems or not layout.claimed_counts or not is_told or not all(chunk.index_offsets for chunk in layout.chunks):
+    if layout.damage or not layout.claimed_counts or not is_told or not all(chunk.index_offsets for chunk in layout.chunks):
         return read_facts(source)
     start_ns, end_ns = layout.claimed_bounds_ns or (0, 0)
     screens = {i for i, c in layout.channels.items() if messages.current_type(c.message_type) == messages.SCREEN}
     with_screens = [chunk for chunk in layout.chunks if screens & set(chunk.index_offsets)]
     one_chunk = Layout(layout.header, layout.declared, with_screens[:1])
-    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, trust="summary", problems=[])
+    opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, trust="summary", damage=[])
     media = _MediaCounter()
     for chunk in opened:
         for spans in chunk.spans.values():

@@ -9,7 +9,8 @@ from typing import Any
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams
 from owa_data.raw.episodes import Episode
-from owa_data.raw.index import UNCHECKED, Damage
+from owa_data.raw.index import UNCHECKED
+from owa_data.raw.layout import Damage
 from owa_data.raw.split import FOLDER
 from owa_data.schema import SPLITS
 from owa_data.store.source import is_url

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from owa_data.errors import NotMcapError
@@ -35,8 +36,7 @@ _CHUNK_FIELDS_BYTES = 40  # of a chunk's content, besides compression name and d
 _MAX_NAME_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Damage(msgspec.Struct, frozen=True):
     """One thing that is wrong with a recording: where (file offset in bytes), what, and what it cost.
 
     `lost_messages` is -1 where the number cannot be known.
@@ -52,7 +52,7 @@ class Problem:
 class Layout:
     """Where the parts of one recording lie.
 
-    `channels` is by id. `problems` lists what is wrong with the file so far; chunks that are cut off are not in `chunks`.
+    `channels` is by id. `damage` lists what is wrong with the file so far; chunks that are cut off are not in `chunks`.
     `claimed_counts` is the number of messages by channel id that the file's statistics claim, empty where it has none;
     `claimed_bounds_ns` the first and last log time by them, None where they cannot be used.
     """
@@ -60,7 +60,7 @@ class Layout:
     header: Header
     declared: Declarations = field(default_factory=Declarations)
     chunks: list[Chunk] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
     claimed_counts: dict[int, int] = field(default_factory=dict)
     claimed_bounds_ns: tuple[int, int] | None = None
 
@@ -76,8 +76,8 @@ def read_layout(source: ByteSource) -> Layout:
     Raises:
         NotMcapError: The file does not begin with MCAP's magic bytes.
     """
-    header, data_start, problems = _read_header(source)
-    layout = Layout(header, problems=list(problems))
+    header, data_start, damage = _read_header(source)
+    layout = Layout(header, damage=list(damage))
     cause = "no summary: the records were read one by one"
     try:
         if _read_summary(source, layout, data_start):
@@ -88,16 +88,14 @@ def read_layout(source: ByteSource) -> Layout:
         cause, is_whole = f"the summary cannot be used ({error}): the records were read one by one", False
         layout.claimed_counts, layout.claimed_bounds_ns = {}, None
     # A summary that does not say where the messages are can still say how many there should be, and from when to when.
-    layout = Layout(
-        header, problems=list(problems), claimed_counts=layout.claimed_counts, claimed_bounds_ns=layout.claimed_bounds_ns
-    )
+    layout = Layout(header, damage=list(damage), claimed_counts=layout.claimed_counts, claimed_bounds_ns=layout.claimed_bounds_ns)
     _Walk(source, layout, data_start).run()
-    if layout.problems or not is_whole:
-        layout.problems.insert(0, Problem(source.size_bytes, cause))
+    if layout.damage or not is_whole:
+        layout.damage.insert(0, Damage(source.size_bytes, cause))
     return layout
 
 
-def _read_header(source: ByteSource) -> tuple[Header, int, list[Problem]]:
+def _read_header(source: ByteSource) -> tuple[Header, int, list[Damage]]:
     """Return the header, the offset of the record after it, and what is wrong with it."""
     magic = bytes(source.read(0, len(records.MAGIC)))
     if not source.size_bytes:
@@ -115,7 +113,7 @@ def _read_header(source: ByteSource) -> tuple[Header, int, list[Problem]]:
                 return records.parse_header(source.read(start, length)), start + length, []
             except MalformedRecordError:
                 pass  # told below, together with a missing header
-    return Header("", ""), len(magic), [Problem(len(magic), "the header record is damaged or missing")]
+    return Header("", ""), len(magic), [Damage(len(magic), "the header record is damaged or missing")]
 
 
 def _ends_well(source: ByteSource) -> bool:
@@ -178,7 +176,7 @@ def _read_summary(source: ByteSource, layout: Layout, data_start: int) -> bool:
             if not crc:
                 raise  # nothing vouches for the index itself
             lost = count_indexed(source, entry.index_offsets)
-            layout.problems.append(Problem(entry.offset, f"chunk: {error}", entry.num_bytes, lost))
+            layout.damage.append(Damage(entry.offset, f"chunk: {error}", entry.num_bytes, lost))
     return True
 
 
@@ -348,7 +346,7 @@ class _Walk:
 
     def _lose(self, offset: int, cause: str, lost_bytes: int, lost_messages: int) -> None:
         self.indexed_chunk = None
-        self.layout.problems.append(Problem(offset, cause, max(lost_bytes, 0), lost_messages))
+        self.layout.damage.append(Damage(offset, cause, max(lost_bytes, 0), lost_messages))
 
     def _end_loose(self, stop: int) -> None:
         if 0 <= self.loose_start < stop:

@@ -71,7 +71,7 @@ def _check_messages(original: bytes, broken: Broken, source: MemorySource, num_i
     layout = read_layout(source)
     problems = []
     found = []
-    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", problems=problems):
+    for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", damage=problems):
         rows = []
         for channel_id, spans in chunk.spans.items():
             for first, last, time_ns in zip(spans.starts, spans.ends, spans.times_ns, strict=True):
