@@ -10,19 +10,28 @@ Conf, params and data are found from the working directory, so that experiments 
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
+
+INTERRUPTED = "interrupted. What was finished is kept: run again to go on."
+
+
+def end_at_once(number: int, frame: object) -> None:
+    """Answer Ctrl-C while a stage starts: nothing is there to be put in order, and an exception in the midst of imports would be a traceback."""
+    os.write(2, f"{INTERRUPTED}\n".encode())
+    os._exit(1)
+
 
 if sys.argv[0] == "-m":  # Python looks for this package to run a stage of it: not in tests, not in a worker
     # Starting makes some hundred thousand objects, and most of them stay: to look through them again and again takes a sixth of a small build.
     gc.set_threshold(200_000)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until `run_stage` answers Ctrl-C with a line, it ends the process without a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, end_at_once)
 
+# ruff: noqa: E402 - the above comes before all that takes time to import
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,11 +61,9 @@ def run_stage(name: str, build: Callable[[Conf], None]) -> None:
     alone. Under DVC the process ends when DVC does.
     """
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         _run(name, build)
     except KeyboardInterrupt:
-        sys.exit("interrupted. What was finished is kept: run again to go on.")
+        sys.exit(INTERRUPTED)
     gc.freeze()  # else Python looks through everything once more before it ends, 0.1 s
 
 
@@ -83,6 +90,8 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
     def main(cfg: Any) -> None:
         conf = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         assert isinstance(conf, dict)
+        if signal.getsignal(signal.SIGINT) is end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             check_code(name)
             build({str(key): value for key, value in conf.items()})
