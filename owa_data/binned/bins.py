@@ -109,11 +109,12 @@ def call_bin_function(function: BinFunction, events: Events, params: BinnedParam
 
     Raises:
         ParamsError: One's own raised something.
+        MemoryError: There is too little.
     """
     try:
         return function(events, params)
-    except OwaDataError:
-        raise
+    except (OwaDataError, MemoryError):
+        raise  # these say what they are; a lack of memory is no fault of the function
     except Exception as error:  # whatever one's own function does; the traceback shows where
         logger.exception("%s", params.bin_function)
         raise ParamsError("binned.bin_function", f"{params.bin_function!r} raised {type(error).__name__}: {error}") from error

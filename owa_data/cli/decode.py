@@ -103,7 +103,7 @@ def _read_rows(options: argparse.Namespace) -> pa.Table:
 
 
 def _decode_file(options: argparse.Namespace) -> Decoded:
-    if not options.source.is_file():
+    if not options.source.exists() or options.source.is_dir():  # a pipe is as good as a file
         raise DecodeUsageError(f"{options.source} does not exist, or is a folder without a dataset")
     if options.dataset is not None:
         decoder = EventDecoder.from_dataset(options.dataset)

@@ -139,10 +139,9 @@ def drop_fetched(cache: ShardCache) -> None:
 
     They hold their shards by hard links, so that what is chosen after this can be freed.
     """
-    for folder in find_fetched(cache):
-        # Moved away first: a folder that was half removed would pass for a dataset. What is left of it goes with the next call.
-        gone = folder.with_name(f"{folder.name.removesuffix(_GONE)}{_GONE}")
-        folder.rename(gone)
+    # Moved away first: a folder that was half removed would pass for a dataset. What an earlier call left of some makes place for others.
+    for folder in sorted(find_fetched(cache), key=lambda folder: folder.suffix != _GONE):
+        gone = folder if folder.suffix == _GONE else folder.rename(f"{folder}{_GONE}")
         shutil.rmtree(gone)
 
 

@@ -98,6 +98,7 @@ def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Pat
 
     Raises:
         ChangedError: A shard or the tokenizer is not the one that `owa.json` names.
+        SchemaError: `owa.json` names no tokenizer for rows of tokens.
     """
     cache = cache or ShardCache(default_cache_root(None))
     name = hashlib.sha256(msgspec.json.encode(remote.lineage)).hexdigest()
@@ -132,7 +133,11 @@ def _fetch_tokenizer(remote: RemoteDataset, folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(filesystem.cat_file(f"{root}/{name}"))
-    listed = remote.lineage.facts["tokenizer"]["saved_digest"]
+    listed = remote.lineage.facts.get("tokenizer", {}).get("saved_digest", "")
+    if not listed:
+        raise SchemaError(
+            f"{remote.url}/{LINEAGE_FILE} does not say which tokenizer lies beside the rows: build the dataset anew"
+        )
     saved = folder / TOKENIZER_FILES[0]
     if (found := digest_like(listed, saved.read_bytes())) != listed:
         raise ChangedError(

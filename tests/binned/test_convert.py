@@ -250,6 +250,12 @@ def test_what_a_bin_function_of_ones_own_raises_is_its_fault():
     with pytest.raises(ParamsError, match=r"binned\.bin_function: 'mine:broken' raised ValueError: my own mistake"):
         convert_events(event_rows([screen(0)]), EPISODE, BinnedParams(bin_function="mine:broken"), broken)
 
+    def huge(events, params):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        convert_events(event_rows([screen(0)]), EPISODE, BinnedParams(bin_function="mine:huge"), huge)
+
 
 def test_what_raw_fields_cannot_say_of_absolute_positions_is_counted():
     click = {"event_type": "click", "x": 1, "y": 1, "button": "x9", "pressed": True}

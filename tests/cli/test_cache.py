@@ -247,5 +247,7 @@ def test_what_is_left_of_a_fetched_dataset_goes_with_the_next_call(tmp_path: Pat
         with pytest.raises(KeyboardInterrupt):
             drop_fetched(cache)
     assert not (tmp_path / "fetched/name").exists()
+    (tmp_path / "fetched/name.gone/fsl").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "fetched/name/fsl").mkdir(parents=True)  # fetched again before the rest was dropped
     drop_fetched(cache)
     assert find_fetched(cache) == []

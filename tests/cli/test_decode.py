@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,17 @@ def rows_of(folder: Path, split: str = "train") -> list[dict]:
 def test_a_source_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "nope.json", "--encoder", "json", "-o", tmp_path / "out.mcap") == 1
     assert "nope.json does not exist" in capsys.readouterr().err
+
+
+def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "output.txt"
+    os.mkfifo(pipe)
+    text = "<EVENT_START>{}<EVENT_END>".format('{"type":"key_press","key":"w"}')
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert run(pipe, "--encoder", "json", "-o", tmp_path / "out.mcap") == 0
+    writer.join(timeout=10)
+    assert len(messages_of(tmp_path / "out.mcap")) == 1
 
 
 def test_a_row_becomes_a_recording(factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
