@@ -34,16 +34,16 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     known = tokenizers()
     first = next(iter(known.values()))
     rows: list[Row] = []
-    in_own_process(measure_stages, corpus, 2, 2, first, work)  # files into the page cache, modules into theirs
+    measure_stages(corpus, 2, 2, first, work)  # files into the page cache, modules into theirs
     for number in hours:
         for num_workers in (1, 2) if full or number == max(hours) else (2,):
             episodes = number * EPISODES_PER_HOUR
-            for row in in_own_process(measure_stages, corpus, episodes, num_workers, first, work):
+            for row in measure_stages(corpus, episodes, num_workers, first, work):
                 _say(row)
                 rows.append(row)
     variants = []
     for tokenizer, write_texts in [(first, False), *((tokenizer, True) for tokenizer in list(known.values())[1:])]:
-        variants.append(in_own_process(measure_stages, corpus, 2, 2, tokenizer, work, write_texts)[-1])
+        variants.append(measure_stages(corpus, 2, 2, tokenizer, work, write_texts)[-1])
         _say(variants[-1])
     results: dict[str, Any] = {"machine": _machine(), "tokenizer": first.name, "stages": rows, "fsl_variants": variants}
     recordings = sorted(corpus.rglob("*.mcap"))[:2]
@@ -52,7 +52,7 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     results["limits"] = _limits_and_cost(corpus, 12 if full else 4, first, work)
     results["baseline"] = measure_baseline(recordings, _split_of(events, names), names, first, work / "baseline", whole=full)
     if full:
-        results["huge_episode"] = in_own_process(measure_stages, prepare_huge(cache), 1, 1, first, work)
+        results["huge_episode"] = measure_stages(prepare_huge(cache), 1, 1, first, work)
         for row in results["huge_episode"]:
             _say(row)
     results["ratios"] = _ratios(results)
@@ -69,7 +69,7 @@ def _limits_and_cost(corpus: Path, num_episodes: int, tokenizer: TokenizerParams
     """
 
     def cost(count: int) -> list[Row]:
-        runs = [in_own_process(measure_stages, corpus, count, 1, tokenizer, work) for _ in range(3)]
+        runs = [measure_stages(corpus, count, 1, tokenizer, work) for _ in range(3)]
         return [min(rows, key=lambda row: row["cpu_s"]) for rows in zip(*runs, strict=True)]
 
     num_few = 2

@@ -1,34 +1,44 @@
 """The three stages, timed as stages: with their worker processes, the shard cache cold, the page cache warm.
 
-Each measurement runs in a process of its own, so that its memory is its own.
+Each stage runs in a process of its own, as it does under DVC, so that its memory and its workers are its own.
 """
 
 from __future__ import annotations
 
 import mmap
 import multiprocessing
+import os
+import pickle
+import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import fsl_inputs, fsl_metrics, prepare_fsl
+from owa_data.fsl.build import FslConversion, fsl_inputs, fsl_metrics, prepare_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, TokenizerParams
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.executors import keep_freed_memory
-from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.incremental import build_dataset, expect_build, plan_build
+from owa_data.store.lean_arrow import spare_pandas
 from owa_data.store.shard_cache import ShardCache
 
 Row = dict[str, Any]
 
-_TOUCHED_BYTES, _TOUCHED_BYTES_PER_EPISODE = 1_000_000_000, 40_000_000
+ROOT = Path(__file__).parent.parent
+
+_HOLE_BYTES = 1 << 42
+_SLOW_S_PER_GB = 1.5
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -49,15 +59,29 @@ def reset_peak() -> int:
     return peak_memory_bytes()
 
 
-def touch_memory(num_bytes: int) -> None:
-    """Have the system hand out memory once, so that what follows finds it there.
+def fill_free_memory(folder: Path) -> None:
+    """On a virtual machine whose host takes free memory back, have the page cache take it; what needs memory then gets the cache's.
 
-    A virtual machine may give free memory back to its host, and then each page costs ten times as much the first time: 3 s per GB here, which is no
-    property of the stages. Where free memory stays, this changes nothing.
+    Memory is full of cache on any machine that has worked for a while. From the host each page costs ten times as much the first time, 3 s per
+    GB, which is no property of the stages.
     """
-    with mmap.mmap(-1, num_bytes) as memory:
-        for offset in range(0, num_bytes, mmap.PAGESIZE):
+    if _first_touch_s_per_gb() < _SLOW_S_PER_GB:
+        return
+    free_bytes = int(Path("/proc/meminfo").read_text().split("MemFree:")[1].split()[0]) * 1024
+    block = bytearray(1 << 24)
+    with open(os.open(folder / "hole", os.O_RDWR | os.O_CREAT), "rb+", buffering=0) as file:  # noqa: PTH123 - made if absent, kept if not
+        file.truncate(_HOLE_BYTES)  # takes no space on disk
+        file.seek(random.randrange(_HOLE_BYTES // 2))  # another part than last time
+        for _ in range(free_bytes // len(block)):
+            file.readinto(block)
+
+
+def _first_touch_s_per_gb() -> float:
+    with mmap.mmap(-1, 1 << 27) as memory:
+        start = time.perf_counter()
+        for offset in range(0, len(memory), mmap.PAGESIZE):
             memory[offset] = 1
+        return (time.perf_counter() - start) * 1e9 / len(memory)
 
 
 def measure_stages(
@@ -65,13 +89,25 @@ def measure_stages(
 ) -> list[Row]:
     """Run the stages over the first episodes of a corpus; one row each.
 
-    Memory is that of this process, so it is measured with one worker only, which is this process; 0 else.
+    Memory is that of the stage's process, so it is measured with one worker only, which is that process; 0 else.
     """
     work.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()  # as a stage does
+    rows = []
     with TemporaryDirectory(dir=work) as folder:
         build = _Build(corpus, num_episodes, num_workers, tokenizer, Path(folder), write_texts)
-        return [build.raw(), build.event(), build.fsl()]
+        for stage in ("raw", "event", "fsl"):
+            command = [sys.executable, "-m", "benchmarks.one_stage"]
+            result = subprocess.run(command, input=pickle.dumps((build, stage)), stdout=subprocess.PIPE, cwd=ROOT, check=True)
+            build, row = pickle.loads(result.stdout)
+            rows.append(row)
+    return rows
+
+
+def run_stage(build: _Build, stage: str) -> tuple[_Build, Row]:
+    """Run `raw`, `event` or `fsl`; the build knows what came out then."""
+    keep_freed_memory()  # as a stage does, and this
+    spare_pandas()
+    return build, getattr(build, stage)()
 
 
 class _Build:
@@ -87,8 +123,8 @@ class _Build:
         self.measured: Row = {}
 
     @contextmanager
-    def timed(self, stage: str, num_episodes: int) -> Any:
-        in_own_process(touch_memory, _TOUCHED_BYTES + num_episodes * _TOUCHED_BYTES_PER_EPISODE)
+    def timed(self, stage: str) -> Any:
+        fill_free_memory(self.folder.parent)
         before = reset_peak()
         wall, cpu = time.perf_counter(), time.process_time()
         yield
@@ -102,7 +138,7 @@ class _Build:
         }
 
     def raw(self) -> Row:
-        with self.timed("raw", self.raw_params.limit):
+        with self.timed("raw"):
             self.index = build_index(self.raw_params, self.cache, self.runtime)
         counts = index_metrics(self.index)
         self.hours = counts["hours"]
@@ -112,12 +148,10 @@ class _Build:
     def event(self) -> Row:
         params = EventParams()
         conversion = EventConversion(params)
-        with self.timed("event", len(self.index.episodes)):
+        with self.timed("event"):
             inputs = event_inputs(self.index.episodes, self.raw_params.dir, DigestMemory(self.cache.root, self.raw_params.dir))
             plan = plan_build(conversion, inputs, self.cache)
-            self.events: Lineage = build_dataset(
-                conversion, plan, self.folder / "event", self.cache, self.runtime, {}, preload=["owa_data.event.build"]
-            )
+            self.events: Lineage = build_dataset(conversion, plan, self.folder / "event", self.cache, self.runtime, {})
         metrics = event_metrics(self.events, params)
         read = sum(episode.input_bytes for episode in inputs)
         kept = sum(topic["read"] for topic in metrics["topics"].values())
@@ -127,9 +161,11 @@ class _Build:
 
     def fsl(self) -> Row:
         params = FslParams(tokenizer=self.tokenizer.name, write_texts=self.write_texts)
-        with self.timed("fsl", len(self.events.episodes)):
-            prepared = prepare_fsl(params, self.tokenizer, self.cache)
-            plan = plan_build(prepared.conversion, fsl_inputs(self.events, self.folder / "event", params), self.cache)
+        with self.timed("fsl"):
+            inputs = fsl_inputs(self.events, self.folder / "event", params)
+            when_new = partial(expect_build, FslConversion, inputs, self.runtime)
+            prepared = prepare_fsl(params, self.tokenizer, self.cache, when_new)
+            plan = plan_build(prepared.conversion, inputs, self.cache)
             lineage = build_dataset(
                 prepared.conversion,
                 plan,
@@ -137,7 +173,6 @@ class _Build:
                 self.cache,
                 self.runtime,
                 prepared.facts,
-                preload=["owa_data.fsl.build"],
                 add_files=prepared.add_files,
             )
         metrics = fsl_metrics(lineage, self.events, params)

@@ -23,7 +23,7 @@ def build(conf: Conf) -> None:
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "binned", out_dir))
         return
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.binned.build"])
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {})
     metrics = binned_metrics(lineage, params)
     logger.info("%s", describe_binned(metrics))
     warn_of_no_rows("binned", metrics)

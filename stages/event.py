@@ -26,7 +26,7 @@ def build(conf: Conf) -> None:
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "event", out_dir))
         return
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {}, preload=["owa_data.event.build"])
+    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {})
     metrics = event_metrics(lineage, params)
     logger.info("%s", describe_event(metrics))
     warn_of_no_rows("event", metrics)

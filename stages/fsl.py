@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
@@ -12,17 +13,27 @@ from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_r
 def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
-    from owa_data.fsl.build import check_params, describe_fsl, fill_plot, fsl_inputs, fsl_metrics, kind_plot, prepare_fsl
+    from owa_data.fsl.build import (
+        FslConversion,
+        check_params,
+        describe_fsl,
+        fill_plot,
+        fsl_inputs,
+        fsl_metrics,
+        kind_plot,
+        prepare_fsl,
+    )
     from owa_data.store.dataset_folder import read_lineage
-    from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+    from owa_data.store.incremental import build_dataset, describe_plan, expect_build, plan_build
 
     tokenizer = validate_params(TokenizerParams, conf.pop("tokenizer"), "tokenizer")
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
-    out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
+    runtime, out_dir, cache = runtime_of(conf), Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
     check_params(params, events)
-    prepared = prepare_fsl(params, tokenizer, cache)
-    plan = plan_build(prepared.conversion, fsl_inputs(events, Path(conf["in_dir"]), params), cache)
+    inputs = fsl_inputs(events, Path(conf["in_dir"]), params)
+    prepared = prepare_fsl(params, tokenizer, cache, when_new=partial(expect_build, FslConversion, inputs, runtime))
+    plan = plan_build(prepared.conversion, inputs, cache)
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, "fsl", out_dir))
         return
@@ -31,9 +42,8 @@ def build(conf: Conf) -> None:
         plan,
         out_dir,
         cache,
-        runtime_of(conf),
+        runtime,
         prepared.facts,
-        preload=["owa_data.fsl.build"],
         add_files=prepared.add_files,
     )
     metrics = fsl_metrics(lineage, events, params)

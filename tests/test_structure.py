@@ -195,3 +195,11 @@ def test_importing_the_package_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("stage", ["raw", "event", "binned", "fsl"])
+def test_workers_import_no_pandas(stage: str) -> None:
+    # Arrow imports it with its first value, so none is made while a module is imported: it would double the time that workers take to start.
+    script = f"import sys, owa_data.{stage}.build; print('pandas' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

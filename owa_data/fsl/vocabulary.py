@@ -7,6 +7,7 @@ from the shard cache a millisecond.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -46,8 +47,20 @@ class Vocabulary(msgspec.Struct, frozen=True):
     piece_ids: list[list[int]]
 
 
-def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache) -> Vocabulary:
+def do_nothing() -> None:
+    """Do nothing."""
+
+
+def load_vocabulary(
+    loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache, when_new: Callable[[], None] = do_nothing
+) -> Vocabulary:
     """Return the vocabulary of a tokenizer and an encoder, from the cache where it was made before.
+
+    Args:
+        loaded: The tokenizer.
+        encoder: Its vocabulary and pieces count.
+        cache: Where vocabularies are remembered.
+        when_new: Called before a vocabulary is made, which takes most of a second.
 
     Raises:
         TokenizerError: The tokenizer lacks its pad token.
@@ -69,6 +82,7 @@ def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache
     with cache.in_use():
         if record := cache.find(key):
             return msgspec.convert(record.ledger, Vocabulary)
+        when_new()
         vocabulary, content = _make_vocabulary(loaded, encoder, key)
         saved = cache.temporary_path(key)
         saved.write_bytes(content)

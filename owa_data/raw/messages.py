@@ -122,9 +122,6 @@ _MAX_SHAPES = 6  # of one topic: presses and releases; moves, clicks and wheel, 
 _MIN_ALIKE = 32  # for fewer payloads a parser is as fast
 _NUM_SAMPLES = 8
 
-_NO_BYTES = pa.scalar(b"", pa.large_binary())
-_NEWLINE = pa.scalar(b"\n", pa.large_binary())
-
 # JSON nested a thousand deep ends in RecursionError.
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -181,7 +178,8 @@ def _look_like_objects(payloads: Payloads) -> bool:
 def _join_lines(payloads: Payloads) -> bytes:
     import pyarrow.compute as pc  # takes 40 ms, which stage raw does without
 
-    lines = pc.binary_join_element_wise(payloads.to_arrow(), _NO_BYTES, _NEWLINE)
+    nothing, newline = (pa.scalar(separator, pa.large_binary()) for separator in (b"", b"\n"))
+    lines = pc.binary_join_element_wise(payloads.to_arrow(), nothing, newline)
     offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
 

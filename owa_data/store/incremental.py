@@ -26,7 +26,7 @@ from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.code_digest import source_digest
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, check_replaceable, no_files, shard_name, write_dataset
 from owa_data.store.digests import FileStamp
-from owa_data.store.executors import run_tasks
+from owa_data.store.executors import expect_tasks, run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
@@ -163,7 +163,6 @@ def build_dataset(
     runtime: RuntimeParams,
     facts: dict[str, Any],
     *,
-    preload: Sequence[str] = (),
     add_files: Callable[[Path], None] = no_files,
 ) -> Lineage:
     """Convert what is missing and put the dataset together.
@@ -175,7 +174,6 @@ def build_dataset(
         cache: Where finished shards are.
         runtime: Executor and workers.
         facts: Goes to `owa.json` as it is.
-        preload: Modules for workers to import.
         add_files: See `write_dataset`.
 
     Raises:
@@ -194,9 +192,10 @@ def build_dataset(
         cache.sweep()
         missing = plan.missing
         tasks = [_task(conversion, plan.episodes[index], plan.keys[index], cache) for index in missing]
+        num_bytes = _bytes_of([task.episode for task in tasks])
         with (
             progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
-            closing(run_tasks(_make_shard, tasks, runtime, preload=preload, num_bytes=_bytes_of(tasks))) as results,
+            closing(run_tasks(_make_shard, tasks, runtime, preload=_needs(type(conversion)), num_bytes=num_bytes)) as results,
         ):
             for position, record in results:
                 if runtime.executor == "dask":
@@ -222,9 +221,18 @@ def _task(conversion: Conversion, episode: EpisodeInput, key: str, cache: ShardC
     return _ShardTask(conversion, here, key, cache.root.absolute())
 
 
-def _bytes_of(tasks: Sequence[_ShardTask]) -> float:
-    """What tasks read; unlimited where one reads a URL, since it waits more than it reads."""
-    return sum(math.inf if is_url(task.episode.input_path) else task.episode.input_bytes for task in tasks)
+def _bytes_of(episodes: Sequence[EpisodeInput]) -> float:
+    """What is read of episodes; unlimited where one lies at a URL, since that waits more than it reads."""
+    return sum(math.inf if is_url(episode.input_path) else episode.input_bytes for episode in episodes)
+
+
+def _needs(conversion: type[Conversion]) -> list[str]:
+    return [conversion.__module__]
+
+
+def expect_build(conversion: type[Conversion], episodes: Sequence[EpisodeInput], runtime: RuntimeParams) -> None:
+    """Have workers import what a build of all these episodes needs while this process still prepares it; see `expect_tasks`."""
+    expect_tasks(len(episodes), runtime, preload=_needs(conversion), num_bytes=_bytes_of(episodes))
 
 
 def _check_shared(cache: ShardCache, record: ShardRecord) -> None:
