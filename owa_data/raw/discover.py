@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,11 +129,16 @@ def _list_folder(folder: str) -> list[FoundRecording]:
             path = os.path.join(parent, name)  # noqa: PTH118
             if not name.endswith(SUFFIX):
                 continue
-            if not os.path.isfile(path):  # noqa: PTH113
+            try:
+                status = os.stat(path)  # noqa: PTH116
+            except OSError as error:
                 if os.path.islink(path):  # noqa: PTH114
                     logger.warning("%s is a link to nothing: left out", path)
+                else:
+                    _tell(error)
                 continue
-            status = os.stat(path)  # noqa: PTH116
+            if not stat.S_ISREG(status.st_mode):
+                continue
             version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
             found.append(FoundRecording(path.removeprefix(prefix), path, status.st_size, version))
     return found
@@ -142,7 +148,7 @@ def _tell(error: OSError) -> None:
     """Raise what goes wrong while a folder is listed, since it may hold recordings; one that is not ours to look into is told of."""
     if not isinstance(error, PermissionError):
         raise error
-    logger.warning("%s may not be looked into: left out, with the recordings that it may hold", error.filename)
+    logger.warning("%s may not be looked into: left out, with what it holds", error.filename)
 
 
 def _list_url(url: str) -> list[FoundRecording]:

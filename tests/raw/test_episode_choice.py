@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,22 @@ def test_a_link_to_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
     (tmp_path / "b.mcap").symlink_to("nowhere")
     assert [found.episode_path for found in find_recordings(RawParams(dir=str(tmp_path)))] == ["a.mcap"]
     assert "b.mcap is a link to nothing: left out" in caplog.text
+
+
+def test_a_recording_that_may_not_be_looked_at_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As in a folder that may be listed but not entered.
+    for name in ("a.mcap", "b.mcap"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mcap").mkdir()
+    stat = os.stat
+
+    def closed(path: str, **options: Any) -> os.stat_result:
+        if Path(path).name == "b.mcap":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert [found.episode_path for found in find_recordings(RawParams(dir=str(tmp_path)))] == ["a.mcap"]
+    assert "b.mcap may not be looked into: left out" in caplog.text
