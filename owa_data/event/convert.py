@@ -327,7 +327,7 @@ def _finish(
 
 
 def _text(payloads: Payloads) -> pa.LargeStringArray:
-    return payloads.to_arrow().cast(pa.large_string())
+    return payloads.to_arrow().view(pa.large_string())  # valid ones are UTF-8, which a cast would check again
 
 
 def _lengths(texts: pa.LargeStringArray) -> Int64s:

@@ -80,10 +80,20 @@ def _escape(payloads: pa.LargeStringArray) -> pa.LargeStringArray:
     is_doubled = octets == _QUOTE
     if "\\" in text:
         is_doubled |= octets == _BACKSLASH
-    doubled = np.flatnonzero(is_doubled)
     escaped = memoryview(msgspec.json.encode(text))[1:-1]
     offsets = _offsets(payloads)
-    return _array_of(pa.large_string(), offsets + np.searchsorted(doubled, offsets), escaped)
+    return _array_of(pa.large_string(), offsets + _count_before(is_doubled, offsets), escaped)
+
+
+def _count_before(mask: npt.NDArray[np.bool_], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Count the true elements before each place, int64 like `places`, which are 0 to `len(mask)`; a third of the time of a sum over all."""
+    words = np.zeros(len(mask) // 8 + 1, np.uint64)  # eight elements each, the first one in the lowest byte
+    words.view(np.bool_)[: len(mask)] = mask
+    before_word = np.cumsum(np.bitwise_count(words), dtype=np.int64)
+    before_word = np.concatenate([[0], before_word[:-1]])
+    word, num_bits = places >> 3, (places & 7).astype(np.uint64) << np.uint64(3)
+    in_word = words[word] & ((np.uint64(1) << num_bits) - np.uint64(1))
+    return before_word[word] + np.bitwise_count(in_word)
 
 
 def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
@@ -114,11 +124,11 @@ def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _unescape(escaped: pa.LargeBinaryArray) -> Payloads:
     octets = _values(escaped)
-    backslashes = np.flatnonzero(octets == _BACKSLASH)
-    if np.all(octets[np.minimum(backslashes + 1, len(octets) - 1)] == _QUOTE):
+    is_backslash = octets == _BACKSLASH
+    if not (is_backslash[:-1] & (octets[1:] != _QUOTE)).any() and not is_backslash[-1:].any():
         # Only quotes are escaped, so that all payloads can be cleared of backslashes at once.
         offsets = _offsets(escaped)
-        offsets = offsets - np.searchsorted(backslashes, offsets)
+        offsets = offsets - _count_before(is_backslash, offsets)
         unescaped = octets.tobytes().translate(None, b"\\")
         return Payloads(np.frombuffer(unescaped, np.uint8), offsets[:-1], offsets[1:])
     decode = msgspec.json.Decoder(str).decode

@@ -138,7 +138,7 @@ def spans_by_index(
         if first == stop:
             continue
         part = MessageSpans(starts[first:stop], ends[first:stop], times_ns[first:stop])
-        if np.any(part.starts[1:] <= part.starts[:-1]):
+        if (part.starts[1:] <= part.starts[:-1]).any():
             order = np.argsort(part.starts, kind="stable")
             part = MessageSpans(part.starts[order], part.ends[order], part.times_ns[order])
         if check and (part.ends[-1] > len(content) or np.any(part.ends[:-1] > part.starts[1:] - _PREFIX_BYTES)):
