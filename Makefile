@@ -22,11 +22,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	touch $(INSTALLED)
+	touch $(INSTALLED) $(RUNTIME)
 
 $(RUNTIME): pyproject.toml constraints.txt
-	test -e $(INSTALLED) || $(PYTHON) -m venv $(VENV)
-	test -e $(INSTALLED) || $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $(RUNTIME)
 
 repro: $(RUNTIME) ## build the datasets (the embedded sample until params.yaml names your recordings)

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from owa_data.cli.repository import ask_for_shard_cache, check_code
+from owa_data.cli.repository import PARAMS_FILE, ask_for_shard_cache, check_code, read_params, section_of
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import SECTIONS, Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
-
-PARAMS_FILE = Path("params.yaml")
 
 logger = logging.getLogger("stages")
 
@@ -84,6 +82,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
     try:
         check_conf(conf_dir, name)
         register_knobs()
+        noted = _settings(conf_dir, name) if "DVC_STAGE" in os.environ else None
     except (OwaDataError, OSError) as error:
         sys.exit(str(error))
 
@@ -95,6 +94,12 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
         try:
             check_code(name)
             build({str(key): value for key, value in conf.items()})
+            if noted is not None and _settings(conf_dir, name) != noted:
+                raise ParamsError(
+                    f"{PARAMS_FILE}, conf/",
+                    f"settings of {name} were edited while it ran, and DVC would note the new ones. Run it again: what was "
+                    "converted is kept",
+                )
         except (OwaDataError, OSError) as error:
             logger.error("%s", error)
             raise SystemExit(1) from error
@@ -103,6 +108,14 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
         end_with_starter("DVC")
     cfg = None if sys.argv[1:] else compose_once(conf_dir, name)
     hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(main)(cfg)
+
+
+def _settings(conf_dir: Path, name: str) -> tuple[object, ...]:
+    """What DVC notes of a stage's settings when it has ended; it must be what the stage began with."""
+    params = read_params()
+    files = (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *_tokenizer_file(conf_dir, name))
+    recordings = section_of(params, "raw").get("dir") if name == "event" else ""
+    return section_of(params, name), recordings, [path.read_bytes() for path in files if path.is_file()]
 
 
 def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
@@ -136,18 +149,27 @@ def compose_once(conf_dir: Path, name: str) -> DictConfig | None:
 
 
 def check_conf(conf_dir: Path, name: str) -> None:
-    """Check that the stage's files in `conf/` are YAML without a key twice: Hydra would show a typing error in them as a traceback.
+    """Check that the files in `conf/` that a stage composes are YAML without a key twice: Hydra would show a typing error as a traceback.
 
     Raises:
         ParamsError: One is not.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast, 1 ms for all files
-    for path in (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *sorted((conf_dir / "tokenizer").glob("*.yaml"))):
+    for path in (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *_tokenizer_file(conf_dir, name)):
         if path.is_file():
             try:
                 _check_keys(yaml.compose(path.read_bytes(), Loader=loader))
             except yaml.YAMLError as error:
                 raise ParamsError(str(path.relative_to(conf_dir.parent)), f"is no YAML: {error}") from error
+
+
+def _tokenizer_file(conf_dir: Path, name: str) -> list[Path]:
+    """The file of the tokenizer that `fsl` is told to use; one that is not used stops nothing."""
+    if name != "fsl":
+        return []
+    told = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("tokenizer=")]
+    chosen = told[-1] if told else section_of(read_params(), "fsl").get("tokenizer", "")
+    return [conf_dir / "tokenizer" / f"{chosen}.yaml"]
 
 
 def _check_keys(node: yaml.Node | None) -> None:

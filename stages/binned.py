@@ -24,6 +24,7 @@ def build(conf: Conf) -> None:
         logger.info("%s", describe_plan(plan, "binned", out_dir))
         return
     lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {})
+    conversion.same_bin_function()  # else DVC would note the edited one
     metrics = binned_metrics(lineage, params)
     logger.info("%s", describe_binned(metrics))
     warn_of_no_rows("binned", metrics)

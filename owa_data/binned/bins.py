@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType, ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -83,55 +86,93 @@ def assign_events(events: Events, bins: Bins, episode_path: str) -> Int64s:
     return place
 
 
-def find_bin_function(name: str) -> BinFunction:
-    """Return the function that `binned.bin_function` names; `bins_at_rate` for an empty name.
+def find_bin_function(name: str) -> tuple[BinFunction, str]:
+    """Return the function that `binned.bin_function` names, and the sha256 of its module's source; `bins_at_rate` and "" for an empty name.
+
+    What runs is what was digested: the source is read once and run as it is. An import could run what Python compiled of another version in the
+    same second, or what a worker that lives long imported before. Modules that this one imports are not looked at.
 
     Raises:
-        ParamsError: There is no such function.
+        ParamsError: There is no such function, or its module is no source file.
     """
     if not name:
-        return bins_at_rate
+        return bins_at_rate, ""
     module_name, _, function_name = name.partition(":")
     try:
-        function: BinFunction = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # whatever one's own module does while it is imported
+        module, sha256 = _load_module(module_name)
+        function = getattr(module, function_name)
+    except (Exception, SystemExit) as error:  # whatever one's own module does while it is imported
         raise ParamsError(
             "binned.bin_function",
             f"{name!r} cannot be imported ({type(error).__name__}: {error}). Write module:function, the module in the working directory",
         ) from error
     if not callable(function):
         raise ParamsError("binned.bin_function", f"{name!r} is no function but {function!r}")
-    return function
+    return function, sha256
+
+
+_modules: dict[tuple[str, str], ModuleType] = {}  # by name and sha256 of the source
+
+
+class _LoaderOf(SourceFileLoader):
+    """Loads a module from source that was read before, and looks at no compiled file."""
+
+    def __init__(self, source: bytes, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self._source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the source."""
+        return self.source_to_code(self._source, self.path)
+
+
+def _load_module(name: str) -> tuple[ModuleType, str]:
+    if name.startswith("owa_data."):  # part of what the sources' digest speaks of, and to be had once only
+        return importlib.import_module(name), ""
+    if sys.modules.get(name) in _modules.values():
+        del sys.modules[name]  # else it is found where it was
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+    if not (spec.origin or "").endswith(".py"):
+        raise ImportError("it is no .py file, so that nobody could tell when it changes")
+    source = Path(str(spec.origin)).read_bytes()
+    sha256 = hashlib.sha256(source).hexdigest()
+    if (name, sha256) not in _modules:
+        spec.loader = loader = _LoaderOf(source, name, str(spec.origin))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where dataclasses and others look for it
+        loader.exec_module(module)
+        _modules[name, sha256] = module
+    return _modules[name, sha256], sha256
 
 
 def call_bin_function(function: BinFunction, events: Events, params: BinnedParams) -> Bins:
     """Call a bin function.
 
     Raises:
-        ParamsError: One's own raised something.
+        ParamsError: One's own raised something, or returned something else.
         MemoryError: There is too little.
     """
     try:
-        return function(events, params)
+        bins = function(events, params)
+    except SystemExit as error:
+        raise ParamsError("binned.bin_function", f"{params.bin_function!r} ended the program with status {error.code}") from error
     except (OwaDataError, MemoryError):
         raise  # these say what they are; a lack of memory is no fault of the function
     except Exception as error:  # whatever one's own function does; the traceback shows where
         logger.exception("%s", params.bin_function)
         raise ParamsError("binned.bin_function", f"{params.bin_function!r} raised {type(error).__name__}: {error}") from error
-
-
-def bin_function_sha256(name: str) -> str:
-    """Digest of the module that holds one's own bin function, part of the shards' keys; empty for an empty name.
-
-    Modules that this one imports are not looked at.
-
-    Raises:
-        ParamsError: There is no such function, or its module is no file.
-    """
-    if not name:
-        return ""
-    find_bin_function(name)
-    file = sys.modules[name.partition(":")[0]].__file__
-    if file is None:
-        raise ParamsError("binned.bin_function", f"{name!r} is in no file, so that nobody could tell when it changes")
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    if not isinstance(bins, Bins):
+        raise ParamsError(
+            "binned.bin_function", f"{params.bin_function!r} returned {bins!r:.80}, not `owa_data.binned.bins.Bins`"
+        )
+    for name in ("starts_ns", "interval_index"):
+        column = getattr(bins, name)
+        if not isinstance(column, np.ndarray) or column.dtype.kind != "i" or column.shape != (len(bins.starts_ns),):
+            found = f"{column.dtype} {column.shape}" if isinstance(column, np.ndarray) else f"a {type(column).__name__}"
+            raise ParamsError(
+                "binned.bin_function",
+                f"{params.bin_function!r} returned Bins whose {name} is {found}; both are arrays int64 (bins,)",
+            )
+    return bins

@@ -6,13 +6,14 @@ Input: the lineage of the event dataset, `BinnedParams`. Output: the dataset fol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from owa_data.binned.bins import bin_function_sha256, find_bin_function
+from owa_data.binned.bins import BinFunction, find_bin_function
 from owa_data.binned.convert import ACTION_COUNT_ENDS, convert_events
+from owa_data.errors import ParamsError
 from owa_data.params import BinnedParams
 from owa_data.store.dataset_folder import Lineage
 from owa_data.store.incremental import EpisodeInput
@@ -24,23 +25,43 @@ from owa_data.store.source import ByteSource
 
 @dataclass(frozen=True)
 class BinnedConversion:
-    """Conversion of event shards with fixed params; picklable."""
+    """Conversion of event shards with fixed params; picklable. `bin_function_sha256` is of the source of one's own bin function as it is now."""
 
     params: BinnedParams
     kind: str = "binned"
+    bin_function_sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Digest the bin function.
+
+        Raises:
+            ParamsError: There is no such function.
+        """
+        object.__setattr__(self, "bin_function_sha256", find_bin_function(self.params.bin_function)[1])
 
     @property
     def key_params(self) -> dict[str, Any]:
         """See `store.incremental.Conversion`. A bin function of one's own counts by the content of its file."""
         return {
             **self.params.model_dump(mode="json"),
-            "bin_function_sha256": bin_function_sha256(self.params.bin_function),
+            "bin_function_sha256": self.bin_function_sha256,
         }
 
     def convert(self, source: ByteSource, episode: EpisodeInput) -> tuple[Iterator[pa.RecordBatch], Counts]:
         """Convert one event shard."""
         rows = read_shard(source.read(0, source.size_bytes))
-        return convert_events(rows, episode.episode_path, self.params, find_bin_function(self.params.bin_function))
+        return convert_events(rows, episode.episode_path, self.params, self.same_bin_function())
+
+    def same_bin_function(self) -> BinFunction:
+        """Return the bin function.
+
+        Raises:
+            ParamsError: It is not the one that the build began with.
+        """
+        bin_function, sha256 = find_bin_function(self.params.bin_function)
+        if sha256 != self.bin_function_sha256:
+            raise ParamsError("binned.bin_function", f"{self.params.bin_function!r} was edited while the build ran. Run it again")
+        return bin_function
 
 
 def binned_metrics(lineage: Lineage, params: BinnedParams) -> Counts:

@@ -11,11 +11,11 @@ import msgspec
 import yaml
 
 from owa_data.cli.repository import find_shard_cache
-from owa_data.errors import OwaDataError
+from owa_data.errors import BROKEN_JSON, OwaDataError
 from owa_data.schema import SCHEMAS
 from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, find_fetched, read_contents
 from owa_data.store.damage import drop_damaged, find_damaged, list_shards
-from owa_data.store.dataset_folder import LINEAGE_FILE, Lineage
+from owa_data.store.dataset_folder import LINEAGE_FILE
 from owa_data.store.progress import progress_bar
 
 _GC = """Drop shards from the shard cache. Without a scope: those that nothing else links, neither a dataset folder nor the DVC cache. With a scope:
@@ -44,9 +44,16 @@ def add_parser(subparsers: Any) -> None:
     gc.add_argument("-e", "--all-experiments", action="store_true", help="and those of all experiments")
     gc.add_argument("--fetched", action="store_true", help="drop also datasets fetched from elsewhere (`dvc://`, `s3://`, ...)")
     gc.add_argument("--remembered", action="store_true", help="drop also what is remembered of recordings")
-    gc.add_argument("--min-age-hours", type=float, default=24.0, help="keep what is younger (default: %(default)s)")
+    gc.add_argument("--min-age-hours", type=_hours, default=24.0, help="keep what is younger (default: %(default)s)")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
     gc.set_defaults(run=run_gc)
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not hours >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return hours
 
 
 def run_status(options: argparse.Namespace) -> int:
@@ -143,7 +150,7 @@ def _referenced_keys(options: argparse.Namespace) -> set[str]:
     """Keys of all shards that the datasets of the workspace and of the chosen revisions were made of.
 
     Raises:
-        OwaDataError: git says nothing of revisions, so that it is not known what they need.
+        OwaDataError: git says nothing of revisions, so that it is not known what they need; or what a dataset was made of cannot be read.
     """
     revisions_matter = any((options.all_branches, options.all_tags, options.all_commits, options.all_experiments))
     if revisions_matter and not _git("rev-parse", "--git-dir"):
@@ -154,7 +161,7 @@ def _referenced_keys(options: argparse.Namespace) -> set[str]:
     for kind in SCHEMAS:
         path = Path("data") / kind / LINEAGE_FILE
         if path.is_file():
-            keys |= _keys_of(path.read_bytes())
+            keys |= _keys_of(path.read_bytes(), str(path))
     seen: set[tuple[str, str]] = set()
     unknown = []
     for revision in _revisions(options):
@@ -166,7 +173,7 @@ def _referenced_keys(options: argparse.Namespace) -> set[str]:
             if content is None:
                 unknown.append(f"{out} at {revision[:12]}")
             else:
-                keys |= _keys_of(content)
+                keys |= _keys_of(content, f"{out}/{LINEAGE_FILE} at {revision[:12]}")
     if unknown:
         print(
             f"{len(unknown)} dataset versions are neither in the DVC cache nor on the remote, such as {unknown[0]}; what only they "
@@ -175,8 +182,24 @@ def _referenced_keys(options: argparse.Namespace) -> set[str]:
     return keys
 
 
-def _keys_of(lineage: bytes) -> set[str]:
-    return {episode.key for episode in msgspec.json.decode(lineage, type=Lineage).episodes}
+class _Key(msgspec.Struct):
+    key: str
+
+
+class _Keys(msgspec.Struct):
+    """What of `owa.json` of any version says which shards it was made of."""
+
+    episodes: list[_Key]
+
+
+def _keys_of(lineage: bytes, place: str) -> set[str]:
+    try:
+        return {episode.key for episode in msgspec.json.decode(lineage, type=_Keys).episodes}
+    except BROKEN_JSON as error:
+        raise OwaDataError(
+            f"{place} is not readable ({error}), so it is not known which shards it needs. Nothing was dropped; build the dataset anew, or "
+            "remove its folder"
+        ) from error
 
 
 def _revisions(options: argparse.Namespace) -> list[str]:

@@ -16,6 +16,7 @@ from owa_data.encoding.unwrap import TimeHints
 from owa_data.errors import BROKEN_JSON, OwaDataError
 from owa_data.fsl.decode import EventDecoder
 from owa_data.fsl.decoded_recording import write_recording
+from owa_data.raw.records import MAX_TIME_NS
 from owa_data.schema import SPLITS
 from owa_data.store.dataset_folder import read_lineage, shard_name
 from owa_data.store.shards import read_shard
@@ -36,7 +37,8 @@ def add_parser(subparsers: Any) -> None:
         "file. Broken spans are listed and left out. Media references stay relative: put the file beside the recording's media to view it.",
     )
     parser.add_argument("source", type=Path, help="an fsl dataset, a .json file with a list of ids, or a text file")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the .mcap to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .mcap to write; one that exists is kept")
+    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--row", type=int, help="row of the dataset's split, from 0")
     rows.add_argument("--episode", help="all rows of an episode_path")
@@ -46,14 +48,29 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--option", action="append", default=[], help="option of the encoder, such as timestamps; can be repeated"
     )
-    parser.add_argument("--start-ns", type=int, help="time of the first event of ids or text, ns")
+    parser.add_argument("--start-ns", type=_time_ns, help="time of the first event of ids or text, ns since 1970")
     parser.add_argument("--strict", action="store_true", help="stop at the first broken span")
     parser.set_defaults(run=run)
 
 
+def _time_ns(text: str) -> int:
+    if not 0 <= (time_ns := int(text)) < MAX_TIME_NS:
+        raise argparse.ArgumentTypeError(f"{text} is not a time from 1970 to 2116")
+    return time_ns
+
+
 def run(options: argparse.Namespace) -> int:
     """Decode and write."""
+    if options.output.suffix != ".mcap":
+        raise DecodeUsageError(f"{options.output}: a recording is written. Name a file that ends in .mcap")
+    if options.output.exists() and not options.force:
+        raise DecodeUsageError(f"{options.output} exists. Name another file, or replace it with --force")
     parts = _decode_rows(options) if options.source.is_dir() else [_decode_file(options)]
+    if not any(len(part.events) for part in parts):
+        problems = [line for part in parts for line in _problems(part)]
+        raise DecodeUsageError(
+            f"{options.source} holds no event, so nothing is written{': ' if problems else ''}{'; '.join(problems[:3])}"
+        )
     num_messages, num_left_out = write_recording(options.output, parts)
     num_broken = sum(len(part.broken) for part in parts)
     left_out = f", {num_left_out} screens without an image left out" if num_left_out else ""

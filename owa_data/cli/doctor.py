@@ -37,7 +37,8 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Examine and print."""
     if not is_url(options.folder) and not Path(options.folder).is_dir():
-        raise ParamsError("folder", f"{options.folder!r} is no folder of recordings")
+        problem = "is a file. Name its folder" if Path(options.folder).exists() else "does not exist"
+        raise ParamsError("folder", f"{options.folder!r} {problem}")
     found = find_recordings(RawParams(dir=options.folder, watch=options.folder, metadata=""))
     conditions: Counter[str] = Counter()
     num_fine = 0

@@ -28,6 +28,7 @@ _METADATA_HEAD = "episode_path,instruction\n"
 _GITIGNORE = (
     ".venv/",
     "/data/show.png",
+    "/dvc_plots/",
     ".hydra_multirun/",
     "/data/.*.lock",
     "/data/.*.building/",
@@ -79,7 +80,9 @@ def run(options: argparse.Namespace) -> int:
     files[PARAMS_FILE] = render_params(values)
     taken = [str(path) for path in files if path.exists()]
     if taken and not options.force:
-        raise OwaDataError(f"{', '.join(taken)} exist here. Run this in a subfolder, or replace them with --force")
+        raise OwaDataError(
+            f"already here: {', '.join(taken)}. Bring them up to date with --update, replace them with --force, or run this in a subfolder"
+        )
     _init_dvc()
     for path, text in files.items():
         _write(path, text)
@@ -138,7 +141,10 @@ def _update(files: dict[Path, str], recordings: str | None, *, force: bool) -> i
     values = read_params()
     if recordings:
         values["raw"] = _raw_section(values, recordings)
+    before = PARAMS_FILE.read_text()
     params_text = render_params(values)
+    if yaml.safe_load(params_text) == yaml.safe_load(before):
+        params_text = before  # no new knob: spacing and comments are the owner's
     own = [path for path, text in files.items() if path.exists() and path != CODE_FILE and path.read_text() != text]
     written = []
     for path, text in {**files, PARAMS_FILE: params_text}.items():
@@ -147,9 +153,17 @@ def _update(files: dict[Path, str], recordings: str | None, *, force: bool) -> i
         _write(path, text)
         written.append(str(path))
     print(f"wrote {', '.join(written)}" if written else "everything is as the installed package has it")
+    if lost := _comments(before) - _comments(PARAMS_FILE.read_text()):
+        print(
+            f"{len(lost)} comments are gone from {PARAMS_FILE}, which got new knobs; `git diff {PARAMS_FILE}` shows them, such as {min(lost)}"
+        )
     if own and not force:
         print(f"not touched, since they differ from the installed package's: {', '.join(map(str, own))}; --force replaces them")
     return 0
+
+
+def _comments(text: str) -> set[str]:
+    return set(re.findall(r"(?:^|(?<=\s))#.*$", text, re.MULTILINE))
 
 
 def _init_dvc() -> None:

@@ -26,7 +26,7 @@ def read_params() -> dict[str, Any]:
     """Return `params.yaml` of the working directory.
 
     Raises:
-        ParamsError: There is none, or it is no YAML.
+        ParamsError: There is none, it is no YAML, or it holds something else than sections.
     """
     if not PARAMS_FILE.is_file():
         raise ParamsError(str(PARAMS_FILE), f"not found in {Path.cwd()}. Run this from the root of the repository")
@@ -34,7 +34,9 @@ def read_params() -> dict[str, Any]:
         values = yaml.safe_load(PARAMS_FILE.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
-    return values if isinstance(values, dict) else {}
+    if not isinstance(values, dict | None):
+        raise ParamsError(str(PARAMS_FILE), f"is a {type(values).__name__}, not sections of knobs such as `raw:`")
+    return values or {}
 
 
 def read_raw_params() -> RawParams:
@@ -110,14 +112,14 @@ def usual_dvc_cache() -> Path | None:
 
 def ask_for_shard_cache() -> None:
     """Begin to find the shard cache of the working directory: DVC takes 0.4 s to say where its cache is, in which other things can be done."""
-    if ENVIRONMENT not in os.environ and usual_dvc_cache() is None:
+    if not os.environ.get(ENVIRONMENT) and usual_dvc_cache() is None:
         command = [sys.executable, "-m", "dvc", "cache", "dir"]
         _asked[Path.cwd()] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def find_shard_cache() -> ShardCache:
     """Return the shard cache that builds in the working directory use; asks DVC where its cache is unless that was begun before."""
-    if ENVIRONMENT in os.environ:
+    if os.environ.get(ENVIRONMENT):
         return ShardCache(default_cache_root(None))
     if Path.cwd() not in _asked and (usual := usual_dvc_cache()) is not None:
         return ShardCache(default_cache_root(usual))

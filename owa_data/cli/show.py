@@ -135,11 +135,11 @@ SCENES = {"fsl": _of_fsl, "event": _of_event, "binned": _of_binned}
 
 def _of_recording(path: Path, first: int) -> _Scene:
     from owa_data.event.convert import convert_recording
-    from owa_data.raw.layout import read_layout
+    from owa_data.raw.index import read_facts
     from owa_data.store.source import open_source
 
     with open_source(path) as source:
-        topics = {channel.topic for channel in read_layout(source).channels.values()}
+        topics = read_facts(source).topics  # a recording that was cut off names its topics in its chunks alone
         table = {
             "screen": TopicParams(topic="screen", resample="first_per_period", rate_hz=5),
             "keyboard": TopicParams(topic="keyboard"),

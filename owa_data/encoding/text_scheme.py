@@ -27,7 +27,7 @@ START, END = "<EVENT_START>", "<EVENT_END>"
 NS_PER_MS = 1_000_000
 MAX_NUMBER = (1 << 31) - 1
 _MARKER = re.compile(f"{START}|{END}")
-_TIME = re.compile(r"@(-?)(\d{1,12})\.(\d{3})$")
+_TIME = re.compile(r"@(-?)([0-9]{1,9})\.([0-9]{3})$")  # up to 31 years, so that it fits int64 beside an episode's start
 _WORD = re.compile(r"\S+")
 
 # What each text says: a statement, and its time since the episode's first message where it says one, ms.
@@ -259,7 +259,8 @@ def _event_of(statement: Statement) -> tuple[EventKind, tuple[int, int, int, int
     if verb in (Verb.KEY_PRESS, Verb.KEY_RELEASE):
         return EventKind.KEYBOARD, nothing, b""
     if verb == Verb.WINDOW:
-        return EventKind.WINDOW, nothing, msgspec.json.encode({"title": statement.title, "rect": [0, 0, 0, 0], "hWnd": 0})
+        title = statement.title.encode(errors="replace").decode()  # half a surrogate pair is no text
+        return EventKind.WINDOW, nothing, msgspec.json.encode({"title": title, "rect": [0, 0, 0, 0], "hWnd": 0})
     if verb == Verb.MOVE_BY:
         return EventKind.RAW_MOUSE, (statement.x, statement.y, 0, 0, 0), b""
     if verb == Verb.SCROLL:

@@ -244,7 +244,7 @@ class _EventReader:
     def __init__(self, scheme: TokenScheme, matrix: Int64s) -> None:
         self.scheme = scheme
         self.matrix = matrix
-        self.digits: dict[tuple[str, int], Int64s] = {}
+        self.digits: dict[tuple[int, str, int], Int64s] = {}  # by the number's identity: two may be written alike
         self.first_wrong = np.full(len(matrix), -1, np.int64)
         self.expected = np.full(len(matrix), "", object)
 
@@ -290,12 +290,12 @@ class _EventReader:
             digit_of[place.codes] = np.arange(len(place.codes))
             digits = digit_of[self.matrix[:, column]]
             self._fail(rows & (digits < 0), column, place.number.meaning)
-            self.digits[place.number.meaning + suffix, place.place] = digits
+            self.digits[id(place.number), suffix, place.place] = digits
             column += 1
         return column
 
     def _value(self, number: Number, ok: Bools, suffix: str = "") -> Int64s:
-        columns = [self.digits[number.meaning + suffix, place][ok] for place in range(len(number.bases))]
+        columns = [self.digits[id(number), suffix, place][ok] for place in range(len(number.bases))]
         return number.value_of(np.column_stack(columns))
 
     def fields(self, ok: Bools) -> dict[str, Int64s]:

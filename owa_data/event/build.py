@@ -77,6 +77,8 @@ def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: Diges
             start_ns=episode.start_ns,
             end_ns=episode.end_ns,
             num_messages={name: topic.num_messages for name, topic in episode.topics.items()},
+            # A version id of a store says which version of one object, not which object.
+            key_extra={"url": path} if is_url(path) else {},
         )
 
     return [input_of(episode) for episode in episodes]

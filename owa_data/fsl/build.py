@@ -91,8 +91,10 @@ def prepare_fsl(
     encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
     loaded = load_tokenizer(tokenizer)
     vocabulary = load_vocabulary(loaded, encoder, cache, when_new)
+    # Workers may run in another folder.
+    place = str(Path(tokenizer.location).expanduser().absolute()) if tokenizer.source == "folder" else tokenizer.location
     return PreparedFsl(
-        FslConversion(params, tokenizer, loaded.sha256, vocabulary),
+        FslConversion(params, tokenizer.model_copy(update={"location": place}), loaded.sha256, vocabulary),
         tokenizer_facts(tokenizer, loaded.sha256, vocabulary),
         partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache),
     )

@@ -87,7 +87,8 @@ class EventDecoder:
             DecodeError: A broken span, if `strict`.
             TokenizerError: This decoder has no tokenizer.
         """
-        text = _text_of_ids(self._token_bytes, np.asarray(ids, np.int64))
+        known = np.array([id_ if 0 <= id_ < 1 << 32 else -1 for id_ in np.asarray(ids, object).tolist()], np.int64)
+        text = _text_of_ids(self._token_bytes, known)
         return self._decode(text, self.num_image_tokens, hints, images, strict=strict)
 
     def decode_row(self, row: Mapping[str, Any], *, strict: bool = False) -> Decoded:

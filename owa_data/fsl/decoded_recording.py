@@ -50,8 +50,15 @@ def write_recording(path: Path, parts: Sequence[Decoded]) -> tuple[int, int]:
     ]
     known = [row for row in rows if row[3] != UNKNOWN_SCREEN.encode()]
     order = np.argsort(np.array([time_ns for time_ns, *_ in known], np.int64), kind="stable")
-    with OWAMcapWriter(path) as writer:
-        for index in order.tolist():
-            time_ns, topic, message_class, payload = known[index]
-            writer.write_message(message_class.model_validate_json(payload), topic=topic, timestamp=time_ns)
+    # Written beside its place and moved there: what stands there may be a hard link into the DVC cache.
+    part = path.with_name(f".{path.name}.part.mcap")
+    try:
+        with OWAMcapWriter(part) as writer:
+            for index in order.tolist():
+                time_ns, topic, message_class, payload = known[index]
+                # An action shift may put what no hint says the time of before 0, which a recording cannot hold.
+                writer.write_message(message_class.model_validate_json(payload), topic=topic, timestamp=max(time_ns, 0))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return len(known), len(rows) - len(known)

@@ -10,23 +10,24 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from owa_data.errors import DamagedError, NotMcapError
+from owa_data.errors import ChangedError, DamagedError, NotMcapError
 from owa_data.params import RawParams, RuntimeParams
-from owa_data.raw.discover import FoundRecording, find_recordings
+from owa_data.raw.discover import FoundRecording, find_recordings, told_if_private
 from owa_data.raw.episodes import Episode, Media
 from owa_data.raw.index import EMBEDDED, RecordingFacts, read_claimed_facts, read_facts
 from owa_data.raw.index_report import check_index, describe_damage, log_index
 from owa_data.raw.metadata import read_metadata
 from owa_data.raw.split import group_of, split_of
-from owa_data.raw.watch import check_watch, compare_watch, digest_of
+from owa_data.raw.watch import WatchedRecording, check_watch, compare_watch, digest_of
 from owa_data.schema import SPLITS
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import FileStamp, sha256_of
@@ -39,6 +40,7 @@ from owa_data.store.source import ByteSource, MemorySource, absolute_path, is_ou
 
 logger = logging.getLogger(__name__)
 
+_MAX_ROUNDS = 5
 UNREADABLE = "unreadable"
 
 
@@ -68,30 +70,61 @@ class Index:
 
 
 def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) -> Index:
-    """Build the index of all chosen recordings.
+    """Build the index of all chosen recordings, as they and their metadata are at its end: what changes meanwhile is read again.
 
     Raises:
+        ChangedError: They change all the time.
         ParamsError: A setting that cannot be used.
         DamagedError: `raw.on_damaged` is `error` and a recording is damaged.
         NotMcapError: A file is no MCAP file at all and `raw.on_damaged` is `error`.
     """
-    listed = check_watch(params)
-    metadata = read_metadata(params.metadata)
-    found = find_recordings(params)
     memory = DigestMemory(cache.root, params.dir)
-    if listed is not None:
-        digests = [digest_of(recording, memory) for recording in found]
-        compare_watch(listed, {part.episode_path: digest for part, digest in zip(found, digests, strict=True)}, params)
+    look = partial(_look, params)
+    inputs = look(logger.warning)
+    for _ in range(_MAX_ROUNDS):
+        known = _read_all(inputs.found, _known_digests(inputs, params, memory), memory, cache, runtime)
+        memory.save()
+        # DVC looks at its deps when the stage has ended: what it notes then must be what is in the index.
+        before, inputs = inputs, look(lambda *_: None)
+        if inputs == before:
+            break
+        logger.info("raw: recordings or metadata changed meanwhile, looking again")
     else:
-        digests = [memory.recall(recording.path) or "" for recording in found]
-    known = _read_all(found, digests, memory, cache, runtime)
-    memory.save()
+        raise ChangedError(
+            params.dir,
+            f"recordings or {params.metadata or 'metadata'} change while they are read. Run this again when nothing writes there, or name a list by "
+            "raw.watch (`owa-data scan`)",
+        )
     index = Index([], {})
-    for recording, read in zip(found, known, strict=True):
-        _add_recording(index, recording, read.digest, read.record, metadata, params)
-    check_index(index.episodes, metadata, params)
-    log_index(index.episodes, index.skipped, metadata, params)
+    for recording, read in zip(inputs.found, known, strict=True):
+        _add_recording(index, recording, read.digest, read.record, inputs.metadata, params)
+    check_index(index.episodes, inputs.metadata, params)
+    log_index(index.episodes, index.skipped, inputs.metadata, params)
     return index
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What an index is made of, as it is now: the watch list if there is one, the recordings chosen, and metadata by `episode_path`."""
+
+    listed: list[WatchedRecording] | None
+    found: list[FoundRecording]
+    metadata: dict[str, dict[str, Any]]
+
+
+def _look(params: RawParams, warn: Callable[..., None]) -> _Inputs:
+    listed, metadata = check_watch(params), read_metadata(params.metadata)
+    return _Inputs(listed, find_recordings(params, warn), metadata)
+
+
+def _known_digests(inputs: _Inputs, params: RawParams, memory: DigestMemory) -> list[str]:
+    """Return the digest of each recording, "" where it must be read for it. With a watch list they are read, and must be those of the list."""
+    if inputs.listed is None:
+        return [memory.recall(recording.path) or "" for recording in inputs.found]
+    digests = [digest_of(recording, memory) for recording in inputs.found]
+    by_path = {recording.episode_path: digest for recording, digest in zip(inputs.found, digests, strict=True)}
+    compare_watch(inputs.listed, by_path, params)
+    return digests
 
 
 def _read_all(
@@ -128,6 +161,11 @@ def _facts_key(path: str, digest: str) -> str:
 
 def _read_recording(task: _FactsTask) -> _Read:
     """Read one recording once, for its digest and its facts; runs in a worker."""
+    with told_if_private(task.path):
+        return _read_new(task)
+
+
+def _read_new(task: _FactsTask) -> _Read:
     cache = ShardCache(task.cache_root)
     if task.digest:
         with open_listed(task.path, task.digest) as source:

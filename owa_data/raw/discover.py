@@ -6,24 +6,29 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
-from owa_data.errors import ParamsError
+from owa_data.errors import EpisodeError, ParamsError
 from owa_data.params import RawParams
-from owa_data.store.dataset_folder import COMPUTED_NAME, shard_name
+from owa_data.store.dataset_folder import COMPUTED_NAME, NO_EPISODES, STATE_FILES, shard_name
 from owa_data.store.source import is_url, version_of
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".mcap"
+_MAX_NAME_BYTES = 255  # of a file, on all usual file systems
 
 
 @dataclass(frozen=True)
 class FoundRecording:
-    """One recording below `raw.dir`. `version` is what tells one content from another without reading: for a URL its version id or ETag."""
+    """One recording below `raw.dir`.
+
+    `version` is what tells one content from another without reading: of a URL its version id or ETag, of a file its time and inode.
+    """
 
     episode_path: str
     path: str
@@ -31,13 +36,17 @@ class FoundRecording:
     version: str
 
 
-def find_recordings(params: RawParams) -> list[FoundRecording]:
+def find_recordings(params: RawParams, warn: Callable[..., None] = logger.warning) -> list[FoundRecording]:
     """List the recordings that `raw.include`, `raw.exclude` and `raw.limit` choose, sorted by `episode_path`.
+
+    Args:
+        params: Knobs of `raw`.
+        warn: Is told, as a logger is, of what may hold recordings but cannot be looked into.
 
     Raises:
         ParamsError: The folder does not exist, nothing in it is chosen, or a glob of `raw.split.test` matches nothing that is chosen.
     """
-    found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir)
+    found = _list_url(params.dir) if is_url(params.dir) else _list_folder(params.dir, warn)
     if not found:
         raise ParamsError(
             "raw.dir", f"there is no file ending in {SUFFIX} below {params.dir!r}. Name the folder of your recordings"
@@ -81,6 +90,16 @@ def _check_names(episode_paths: Sequence[str]) -> None:
                 f"the shard of {path!r} would have the name of a cache file of `datasets`, which DVC leaves out. Rename the recording, or leave "
                 "it out with raw.exclude",
             )
+        first, _, rest = path.partition("/")
+        if rest and first in (*STATE_FILES, NO_EPISODES):
+            raise ParamsError(
+                "raw.dir",
+                f"the folder of {path!r} has the name of a dataset's own file. Rename it, or leave it out with raw.exclude",
+            )
+        if len(os.fsencode(shard_name(path).rpartition("/")[2])) > _MAX_NAME_BYTES:
+            raise ParamsError(
+                "raw.dir", f"the name of {path!r} is too long for its shard. Rename it, or leave it out with raw.exclude"
+            )
         for parent in PurePosixPath(path).parents if ".arrow/" in path else ():
             if parent.suffix == ".arrow" and (other := str(parent.with_suffix(SUFFIX))) in known:
                 raise ParamsError(
@@ -116,7 +135,7 @@ def _glob_pattern(glob: str) -> re.Pattern[str]:
     return re.compile("".join(forms.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
-def _list_folder(folder: str) -> list[FoundRecording]:
+def _list_folder(folder: str, warn: Callable[..., None]) -> list[FoundRecording]:
     root = Path(folder)
     if not root.is_dir():
         raise ParamsError(
@@ -124,7 +143,7 @@ def _list_folder(folder: str) -> list[FoundRecording]:
         )
     found = []
     prefix = os.path.join(root, "")  # noqa: PTH118 - text takes a fifth of the time that `Path` does, which shows with thousands of recordings
-    for parent, _, names in os.walk(root, onerror=_tell):
+    for parent, _, names in os.walk(root, onerror=partial(_tell, warn)):
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118
             if not name.endswith(SUFFIX):
@@ -133,22 +152,35 @@ def _list_folder(folder: str) -> list[FoundRecording]:
                 status = os.stat(path)  # noqa: PTH116
             except OSError as error:
                 if os.path.islink(path):  # noqa: PTH114
-                    logger.warning("%s is a link to nothing: left out", path)
+                    warn("%s is a link to nothing: left out", path)
                 else:
-                    _tell(error)
+                    _tell(warn, error)
                 continue
             if not stat.S_ISREG(status.st_mode):
                 continue
-            version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+            version = f"{status.st_mtime_ns}-{status.st_ino}"
             found.append(FoundRecording(path.removeprefix(prefix), path, status.st_size, version))
     return found
 
 
-def _tell(error: OSError) -> None:
+def _tell(warn: Callable[..., None], error: OSError) -> None:
     """Raise what goes wrong while a folder is listed, since it may hold recordings; one that is not ours to look into is told of."""
     if not isinstance(error, PermissionError):
         raise error
-    logger.warning("%s may not be looked into: left out, with what it holds", error.filename)
+    warn("%s may not be looked into: left out, with what it holds", error.filename)
+
+
+@contextmanager
+def told_if_private(path: str) -> Iterator[None]:
+    """Name the remedy where a recording may not be read.
+
+    Raises:
+        EpisodeError: It may not.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise EpisodeError(path, "it may not be read. Let it be read (`chmod +r`), or leave it out with raw.exclude") from error
 
 
 def _list_url(url: str) -> list[FoundRecording]:

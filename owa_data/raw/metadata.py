@@ -45,6 +45,9 @@ def _read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
+            names = list(reader.fieldnames or [])
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ParamsError("raw.metadata", f"{file}: the columns {', '.join(twice)} stand there twice")
             return [(reader.line_num, dict(row)) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ParamsError("raw.metadata", f"{file} is no CSV in UTF-8 ({error}). Save it as CSV UTF-8") from error
@@ -61,7 +64,9 @@ def _read_jsonl(file: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(text)
-            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair cannot be written
+            json.dumps(
+                row, ensure_ascii=False, allow_nan=False
+            ).encode()  # half a surrogate pair and what is no number cannot be written
         except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number too long to be one
             raise ParamsError("raw.metadata", f"{file}, line {line}: not JSON in UTF-8 ({error})") from error
         if not isinstance(row, dict):

@@ -17,7 +17,7 @@ import msgspec
 
 from owa_data.errors import BROKEN_JSON, ParamsError
 from owa_data.params import RawParams
-from owa_data.raw.discover import FoundRecording, find_recordings, is_chosen
+from owa_data.raw.discover import FoundRecording, find_recordings, is_chosen, told_if_private
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.digests import VERSION_PREFIX
 from owa_data.store.source import is_url
@@ -40,7 +40,8 @@ def digest_of(recording: FoundRecording, memory: DigestMemory) -> str:
     """Return the digest by which a recording is known; reads a local file only where it changed since it was last read."""
     if is_url(recording.path):
         return VERSION_PREFIX + recording.version
-    return memory.sha256_of(Path(recording.path))
+    with told_if_private(recording.path):
+        return memory.sha256_of(Path(recording.path))
 
 
 def write_watch_list(path: Path, params: RawParams, memory: DigestMemory) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from owa_data.store.shards import write_shard
 LINEAGE_FILE = "owa.json"
 _KEY = re.compile("[0-9a-f]{64}")
 NO_EPISODES = "no_episodes.arrow"
+STATE_FILES = ("state.json", "dataset_info.json")  # of a split
 COMPUTED_NAME = re.compile(
     "cache-[0-9a-f]{16}.*[.]arrow"
 )  # what `datasets` writes beside the files of a dataset; also in .dvcignore
@@ -229,9 +230,12 @@ def read_lineage(folder: Path | str, kind: str) -> Lineage:
         SchemaError: There is no dataset of this kind and version.
     """
     lineage = read_any_lineage(folder, f"dvc repro {kind}")
-    if (lineage.kind, lineage.schema_version) != (kind, SCHEMA_VERSION[kind]):
+    if lineage.kind != kind:
         raise SchemaError(
-            f"{folder} holds a {lineage.kind} dataset of schema version {lineage.schema_version}; "
-            f"wanted: {kind}, version {SCHEMA_VERSION[kind]}. Rebuild it, `dvc repro {kind}`"
+            f"{folder} holds a dataset of kind {lineage.kind}; wanted: {kind}. Name the folder of one, such as data/{kind}"
+        )
+    if lineage.schema_version != SCHEMA_VERSION[kind]:
+        raise SchemaError(
+            f"{folder} has schema version {lineage.schema_version} of {kind}; wanted: {SCHEMA_VERSION[kind]}. Rebuild it, `dvc repro {kind}`"
         )
     return lineage

@@ -68,7 +68,7 @@ class DigestMemory:
         return sha256
 
     def save(self) -> None:
-        """Remember the digests asked for since, and forget those of files that were not asked for."""
-        if self._fresh == self._known:
-            return
-        write_whole(self._path, msgspec.json.encode(self._fresh))
+        """Remember the digests asked for since, and forget those of files that are gone; a trial of a few recordings costs the others nothing."""
+        others = {path: known for path, known in self._known.items() if path in self._fresh or os.path.exists(path)}  # noqa: PTH110 - text
+        if (content := others | self._fresh) != self._known:
+            write_whole(self._path, msgspec.json.encode(content))

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from owa_data.errors import OwaDataError
+from owa_data.errors import EpisodeError, OwaDataError
 from owa_data.params import RuntimeParams
 from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
 from owa_data.store.lean_arrow import spare_pandas
@@ -49,9 +49,8 @@ def _grouped(errors: Sequence[Exception]) -> Iterator[str]:
     for error in errors:
         alike.setdefault((type(error), getattr(error, "problem", str(error))), []).append(error)
     for (kind, _), group in alike.items():
-        more = (
-            f"\n    (and {len(group) - 1} more say the same, such as {getattr(group[-1], 'path', '')})" if len(group) > 1 else ""
-        )
+        such_as = f", such as {group[-1].path}" if isinstance(group[-1], EpisodeError) else ""
+        more = f"\n    (and {len(group) - 1} more say the same{such_as})" if len(group) > 1 else ""
         yield f"  {kind.__name__}: {group[0]}{more}"
 
 
@@ -61,7 +60,9 @@ class WorkerDiedError(OwaDataError):
 
 def num_local_workers(runtime: RuntimeParams) -> int:
     """Return the number of local processes meant by `runtime.num_workers`: 0 is one per CPU this process may use."""
-    return runtime.num_workers or len(os.sched_getaffinity(0))
+    if runtime.num_workers:
+        return runtime.num_workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
 
 
 def run_tasks(

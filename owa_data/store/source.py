@@ -235,6 +235,6 @@ def _compare(path: str | Path, name: str, found: str, listed: str) -> None:
         )
     raise ChangedError(
         path,
-        f"its content changed since it was listed, or while it was read {differs}. Wait until it is complete, then run `dvc repro` again (after "
+        f"its content changed since it was listed, or while it was read {differs}. Wait until it is complete, then run `dvc repro --force raw` (after "
         "`owa-data scan` where raw.watch is a list).",
     )

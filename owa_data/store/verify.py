@@ -174,26 +174,13 @@ def _check_tokenizer(folder: Path, lineage: Lineage) -> Iterator[Fault]:
         if not (folder / name).is_file():
             yield Fault(str(folder / name), "missing")
     path = folder / TOKENIZER_FILES[0]
-    if path.is_file() and not _has_tokens(path.read_bytes(), tokenizer["added"]):
-        yield Fault(str(path), f"not the tokenizer that made the rows: its added tokens are not those of {LINEAGE_FILE}")
-
-
-class _AddedToken(msgspec.Struct):
-    id: int
-    content: str
-
-
-class _SavedTokenizer(msgspec.Struct):
-    added_tokens: list[_AddedToken]
-
-
-def _has_tokens(content: bytes, added: Mapping[str, int]) -> bool:
-    """Whether a `tokenizer.json` has these tokens under these ids."""
-    try:
-        saved = msgspec.json.decode(content, type=_SavedTokenizer)
-    except BROKEN_JSON:
-        return False
-    return added.items() <= {token.content: token.id for token in saved.added_tokens}.items()
+    listed = tokenizer.get("saved_digest", "")
+    if not listed:
+        yield Fault(str(folder / LINEAGE_FILE), "does not say which tokenizer lies beside the rows: build the dataset anew")
+    elif path.is_file() and (found := digest_like(listed, path.read_bytes())) != listed:
+        yield Fault(
+            str(path), f"not the tokenizer that {LINEAGE_FILE} names: {shorten_digest(found)}, listed {shorten_digest(listed)}"
+        )
 
 
 def _check_shard(path: Path, kind: str, episode: EpisodeLineage) -> tuple[pa.Table | None, list[Fault]]:

@@ -50,8 +50,9 @@ class FslCollator:
             `input_ids`, `attention_mask`, `labels` int64 (samples, max_sequence_length), and the pixels of `pixels.py`.
 
         Raises:
-            SchemaError: A row whose images are not as many as its image spans.
+            SchemaError: A row whose images are not as many as its image spans, or a sample without what the transform gives.
         """
+        _check_samples(samples, ("input_ids", "attention_mask", "images"))
         ids = torch.stack([torch.as_tensor(sample["input_ids"]) for sample in samples]).long()
         mask = torch.stack([torch.as_tensor(sample["attention_mask"]) for sample in samples]).long()
         images = [sample["images"] for sample in samples]
@@ -63,6 +64,15 @@ class FslCollator:
             labels = labels.masked_fill(~torch.stack(acted), IGNORED)
         pixels = pixel_layout(self.image.family)(self.image_processor, images)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, **pixels}
+
+
+def _check_samples(samples: Sequence[Sample], names: Sequence[str]) -> None:
+    remedy = "attach the transform first: auto_set_transform(dataset), with load_images=True"
+    for sample in samples:
+        if missing := [name for name in names if name not in sample]:
+            raise SchemaError(f"a sample has no {', '.join(missing)}: {remedy}")
+        if others := [image for image in sample["images"] if not hasattr(image, "size")]:
+            raise SchemaError(f"a sample's images are {type(others[0]).__name__}, not pictures: {remedy}")
 
 
 def _check_images(ids: torch.Tensor, images: Sequence[Sequence[Any]], image: ImageTokens) -> None:
@@ -144,8 +154,17 @@ class BinnedCollator:
             those of the answer alone.
 
         Raises:
-            ParamsError: A sample has more ids than `max_sequence_length`.
+            ParamsError: A sample has more ids than `max_sequence_length`, or is of another encoding.
+            SchemaError: A sample without what the transform gives.
         """
+        _check_samples(samples, ("images", "instruction", "encoded_events"))
+        for sample in samples:
+            if (encoder_type := sample.get("encoder_type", self.encoder_type)) != self.encoder_type:
+                raise ParamsError(
+                    "collator.encoder_type",
+                    f"is {self.encoder_type!r}, but a sample is {f'of {encoder_type!r}' if encoder_type else 'not encoded'}: give the collator and the "
+                    "transform the same encoder_type, and leave encode_actions=True",
+                )
         prompts = [f"{self.image.text * len(sample['images'])}{sample['instruction']}\n" for sample in samples]
         end = self.tokenizer.eos_token or self.tokenizer.pad_token
         separator = create_encoder(self.encoder_type).separator

@@ -156,6 +156,8 @@ def create_loader(
     Raises:
         ParamsError: A setting that cannot be used; `drop_last`, but fewer samples than one global batch, of which no batch would ever come.
     """
+    if hasattr(datasets, "column_names") or not isinstance(datasets, Sequence):
+        raise ParamsError("loader.datasets", f"is a {type(datasets).__name__}, not a list of datasets: write [dataset]")
     order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(weights), seed, shuffle)
     share = RankShare(batch_size, rank, world_size, drop_last)
     if not share.num_batches(order.num_samples):

@@ -30,16 +30,20 @@ def load_model(fsl_dir: Path | str, name: str = "", revision: str = "", *, seed:
             anew (`prepare_model`). Empty makes a small random model, which needs no download.
         revision: Commit of the hub repository; empty = the newest.
         seed: Of a random model's weights.
+
+    Raises:
+        SchemaError: `fsl_dir` holds no fsl dataset of this version.
     """
     from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
+    lineage = read_lineage(fsl_dir, "fsl")
     tokenizer = AutoTokenizer.from_pretrained(Path(fsl_dir) / FOLDER)
     if name:
         model = AutoModelForImageTextToText.from_pretrained(name, revision=revision or None)
         prepare_model(model, tokenizer)
         image_processor = AutoImageProcessor.from_pretrained(name, revision=revision or None)
         return LoadedModel(model, VisionProcessor(image_processor, _tokens_per_tile(model)), tokenizer)
-    lineage, image = read_lineage(fsl_dir, "fsl"), read_image_tokens(fsl_dir)
+    image = read_image_tokens(fsl_dir)
     model = create_small_model(
         image,
         num_tokens=lineage.facts["tokenizer"]["num_tokens"],

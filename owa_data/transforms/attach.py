@@ -43,6 +43,7 @@ NEEDED_COLUMNS = {
         "end_ns",
         "num_tokens",
         "event_offsets",
+        "event_timestamps_ns",
         "event_kinds",
     )
 }
@@ -79,6 +80,10 @@ def auto_set_transform(dataset: Any, stage: str = "", **options: Any) -> Any:
         return dataset
     lineages = _lineages_of(dataset)
     stage = stage or (lineages[0].kind if lineages else "")
+    if not stage:
+        raise ParamsError(
+            "stage", f"is not given, and no owa.json is known for these rows. Say which they are: {', '.join(CREATE)}"
+        )
     if stage not in CREATE:
         raise ParamsError("stage", f"{stage!r} is not known. Stages: {', '.join(CREATE)}")
     if dataset.column_names is None:
@@ -246,16 +251,15 @@ def load_from_disk(path: str | Path, *, repo: str = "", rev: str = "", streaming
         folder = str(fetch_dataset(remote))
     if not Path(folder).exists():
         raise SchemaError(f"{folder} does not exist. Build it (`dvc repro`), or fetch what someone else built (`dvc pull`)")
-    try:
-        loaded = load_plain(folder, **options)
-    except FileNotFoundError as error:
-        missing = f"{error.filename or error}"
-        raise SchemaError(
-            f"{folder} is not whole: {missing} is missing. `dvc checkout {folder}` or `dvc repro` brings it back"
-        ) from error
     places = [place for place in (folder, posixpath.dirname(folder)) if Path(place, LINEAGE_FILE).is_file()]
     if not places:
         raise SchemaError(
-            f"{folder} holds no {LINEAGE_FILE}: it was not built by this pipeline. Load it by datasets.load_from_disk"
+            f"{folder} holds no {LINEAGE_FILE}: it is no dataset of this pipeline, such as data/fsl. Other datasets are loaded by "
+            "datasets.load_from_disk"
         )
+    try:
+        loaded = load_plain(folder, **options)
+    except FileNotFoundError as error:
+        problem = f"{error.filename} is missing" if error.filename else str(error)
+        raise SchemaError(f"{folder} is not whole: {problem}. `dvc checkout {folder}` or `dvc repro` brings it back") from error
     return _as_owa_dataset(loaded, read_any_lineage(places[0]))

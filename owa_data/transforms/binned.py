@@ -51,7 +51,8 @@ class BinnedTransform:
             events = split_like(as_mcap_messages(stored), batch["actions"])
         kept = {name: values for name, values in batch.items() if name not in ("state", "actions")}
         instructions = [self.instructions.get(path, self.instruction) for path in batch["episode_path"]]
-        return {**kept, "images": images, "encoded_events": events, "instruction": instructions}
+        encoders = [self.encoder_type if self.encode_actions else ""] * len(events)
+        return {**kept, "images": images, "encoded_events": events, "encoder_type": encoders, "instruction": instructions}
 
 
 def create_binned_dataset_transform(
@@ -74,8 +75,8 @@ def create_binned_dataset_transform(
         **options: See `ImageOptions`.
 
     Returns:
-        A transform that gives `images` (list of Pillow images), `encoded_events` (list of str) and `instruction` per row, beside the
-        numeric columns.
+        A transform that gives `images` (list of Pillow images), `encoded_events` (list of str), `encoder_type` (of these; empty for messages) and
+        `instruction` per row, beside the numeric columns.
 
     Raises:
         TypeError: An unknown argument.

@@ -182,6 +182,20 @@ def test_revisions_that_git_does_not_tell_are_no_reason_to_drop_all(
     assert len(read_contents(cache).shards) == 2
 
 
+def test_a_dataset_that_cannot_be_read_is_no_reason_to_drop_its_shards(
+    cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/event").mkdir(parents=True)
+    (tmp_path / "data/event/owa.json").write_text('{"kind": "eve')
+    with pytest.raises(SystemExit) as end:
+        main(["cache", "gc", "-w", "--min-age-hours", "0"])
+    assert end.value.code == 1
+    assert "data/event/owa.json is not readable" in capsys.readouterr().err
+    assert len(read_contents(cache).shards) == 2
+
+
 @pytest.mark.slow
 def test_a_damaged_shard_is_found_dropped_everywhere_and_made_again(make_repo: Callable[..., Repo]) -> None:
     repo = make_repo()

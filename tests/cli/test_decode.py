@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from owa_data.cli.main import main
-from owa_data.encoding.registry import ENCODERS
+from owa_data.encoding.registry import ENCODERS, create_encoder
+from owa_data.encoding.unwrap import TimeHints
 from owa_data.event.build import EventConversion, event_inputs
 from owa_data.fsl.build import fsl_inputs, prepare_fsl
+from owa_data.fsl.decode import EventDecoder
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
 from owa_data.store.dataset_folder import read_lineage
@@ -118,9 +120,9 @@ def test_a_models_output_as_ids_and_as_text(factorized_dataset: Path, tmp_path: 
     ((time, topic, message),) = messages_of(tmp_path / "text.mcap")
     assert (time, topic, message.vk, message.event_type) == (2_340_000_000, "keyboard", 87, "press")
     capsys.readouterr()
-    assert run(tmp_path / "text.txt", "--encoder", "factorized", "--strict", "-o", tmp_path / "text.mcap") == 1
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "--strict", "-o", tmp_path / "strict.mcap") == 1
     assert "at 57: outside an event: ' and '" in capsys.readouterr().err
-    assert run(tmp_path / "text.txt", "-o", tmp_path / "text.mcap") == 1
+    assert run(tmp_path / "text.txt", "-o", tmp_path / "none.mcap") == 1
     assert "--encoder <name>" in capsys.readouterr().err
     (tmp_path / "bad.json").write_text("{}")
     assert run(tmp_path / "bad.json", "--dataset", factorized_dataset, "-o", tmp_path / "x.mcap") == 1
@@ -156,3 +158,38 @@ def test_the_saved_tokenizer_is_the_one_that_made_the_rows(
     assert len(tokenizer) == facts["tokenizer"]["num_tokens"]
     again = build(tmp_path, toy_recordings, "factorized", ShardCache(tmp_path / "cache"))
     assert tree_bytes(again / "tokenizer") == tree_bytes(factorized_dataset / "tokenizer")
+
+
+def test_nothing_that_exists_is_replaced_and_nothing_empty_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording, linked = tmp_path / "out.mcap", tmp_path / "in_the_cache"
+    recording.write_bytes(b"a recording")
+    os.link(recording, linked)
+    (tmp_path / "text.txt").write_text("<EVENT_START><KEYBOARD><2><3><4><VK_87><press><EVENT_END>")
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "-o", recording) == 1
+    assert "out.mcap exists" in capsys.readouterr().err
+    assert recording.read_bytes() == b"a recording"
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "-o", recording, "--force") == 0
+    assert len(messages_of(recording)) == 1
+    assert linked.read_bytes() == b"a recording"
+    assert run(tmp_path / "text.txt", "--encoder", "json", "-o", tmp_path / "x.mcap") == 1
+    assert "holds no event" in capsys.readouterr().err
+    assert run(tmp_path / "text.txt", "--encoder", "factorized", "-o", tmp_path / "x.txt") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mcap", "in_the_cache", "text.txt"}
+
+
+def test_times_and_ids_beyond_all_bounds(factorized_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = "<EVENT_START><KEYBOARD><{}><{}><{}><VK_87><press><EVENT_END>"
+    (tmp_path / "back.txt").write_text(key.format(0, 0, 0) + key.format(9, 9, 9))
+    assert run(tmp_path / "back.txt", "--encoder", "factorized", "--start-ns", 0, "-o", tmp_path / "back.mcap") == 0
+    assert [time for time, *_ in messages_of(tmp_path / "back.mcap")] == [0, 0]
+    row = rows_of(factorized_dataset)[0]
+    (tmp_path / "ids.json").write_text(json.dumps([2**70, -(2**70), *row["input_ids"][: row["num_tokens"]]]))
+    assert run(tmp_path / "ids.json", "--dataset", factorized_dataset, "-o", tmp_path / "ids.mcap") == 0
+    assert "1 broken spans" in capsys.readouterr().out
+    assert run(tmp_path / "back.txt", "--encoder", "factorized", "--start-ns", 10**20, "-o", tmp_path / "x.mcap") == 2
+    window = EventDecoder(create_encoder("hierarchical")).decode_text("<EVENT_START>window:\ud800<EVENT_END>")
+    assert json.loads(window.events.payloads[0])["title"] == "?"
+    late = EventDecoder(create_encoder("hierarchical", timestamps=True)).decode_text(
+        "<EVENT_START>key_press:w@999999999999.999<EVENT_END>", TimeHints(episode_start_ns=1_750_000_000_000_000_000)
+    )
+    assert (len(late.events), len(late.broken)) == (0, 1)

@@ -128,4 +128,4 @@ def test_a_folder_that_is_not_there(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["doctor", str(tmp_path / "none")])
     assert ended.value.code == 1
-    assert "is no folder" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_nothing_that_exists_is_replaced(tmp_path: Path) -> None:
     repo.run("git", "init", "-q")
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     output = _owa_data(repo, "init", check=False)
-    assert "dvc.yaml exist here" in output
+    assert "already here: dvc.yaml" in output
     assert (tmp_path / "dvc.yaml").read_text() == "stages: {}\n"
     assert not (tmp_path / "params.yaml").exists()
 
@@ -131,6 +131,7 @@ def test_the_pipeline_runs_in_an_own_repository_from_a_wheel(tmp_path: Path, toy
 
     card = _owa_data(repo, "card", "data/fsl")
     assert card == render_card(read_any_lineage(repo.root / "data/fsl"), "fsl")
+    assert "lies in the dataset" in _owa_data(repo, "card", "data/fsl", "-o", "data/fsl/README.md", check=False)
     head = yaml.safe_load(card.split("---")[1])
     assert head["configs"][0]["data_files"][0] == {"split": "train", "path": "train/**/*.arrow"}
     assert "| train | 2 |" in card
@@ -150,10 +151,20 @@ def test_params_of_other_tools_are_kept_and_unknown_knobs_refused(tmp_path: Path
     text = params.read_text()
     _owa_data(repo, "init", "--update")
     assert params.read_text() == text
+    own = text.replace("  limit: 0", "  limit: 0   # mine").replace("\nfsl:", "\n# agreed on\nfsl:")
+    params.write_text(own)
+    assert "everything is as" in _owa_data(repo, "init", "--update")
+    assert params.read_text() == own
+    params.write_text(own.replace("  max_sequence_length: 512", ""))
+    assert "2 comments are gone from params.yaml" in _owa_data(repo, "init", "--update")
+    params.write_text(text)
     wrong = text.replace("fsl:\n", "fsl:\n  my_old_knob: 7\n")
     params.write_text(wrong)
     assert "fsl.my_old_knob" in _owa_data(repo, "init", "--update", check=False)
     assert params.read_text() == wrong
+    params.write_text("- fsl\n")
+    assert "params.yaml: is a list, not sections of knobs" in _owa_data(repo, "init", "--update", check=False)
+    assert params.read_text() == "- fsl\n"
 
 
 @pytest.mark.parametrize("flag", ["--force", "--update"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_rows_of_every_dataset(built, tmp_path, capsys, kind):
 def test_recordings_old_and_new(built, tmp_path):
     assert show(built / "recordings" / "a" / "one.mcap", "-o", tmp_path / "new.png") == 0
     assert show(shared_path("recordings/0.3.2.mcap"), "-o", tmp_path / "old.png") == 0
+
+
+def test_a_recording_that_was_cut_off_shows_its_motion(built, tmp_path, capsys):
+    recording = built / "recordings" / "a" / "one.mcap"
+    whole = recording.read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(whole[: whole.rindex(b"mouse/raw")])  # within the summary, so that no message is lost
+    for path in (recording, tmp_path / "cut.mcap"):
+        assert show(path, "-o", tmp_path / "x.png") == 0
+    actions = re.findall(r"(\d+) actions", capsys.readouterr().out)
+    assert actions[0] == actions[1]
 
 
 def test_what_is_not_there_is_said(built, tmp_path, capsys):

@@ -140,7 +140,10 @@ def _remove_video(root: Path) -> None:
 
 def _other_tokenizer(root: Path) -> None:
     path = root / "data/fsl/tokenizer/tokenizer.json"
-    path.write_text(path.read_text().replace("<VK_65>", "<VK_other>"))
+    definition = json.loads(path.read_text())
+    vocab = definition["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    path.write_text(json.dumps(definition))
 
 
 def _add_file(root: Path) -> None:
@@ -161,7 +164,7 @@ def _add_file(root: Path) -> None:
         (_change_params, "owa.json", "the key of a/one.mcap is not that of the params, code and input named here"),
         (_other_facts, "owa.json", "facts name the tokenizer byte with sha256 000000000000, but the rows were made with"),
         (_remove_video, "data/fsl", "rows of a/one.mcap refer to one.mkv, which does not exist"),
-        (_other_tokenizer, "tokenizer/tokenizer.json", "not the tokenizer that made the rows"),
+        (_other_tokenizer, "tokenizer/tokenizer.json", "not the tokenizer that owa.json names"),
         (_add_file, "train/a/old.arrow", "owa.json does not name this file"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

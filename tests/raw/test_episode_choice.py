@@ -132,6 +132,8 @@ def test_metadata_that_is_not_utf8_is_named(tmp_path: Path, name: str) -> None:
     ("names", "told"),
     [
         (("a.mcap", "a.arrow/b.mcap"), "the shard of 'a.mcap' would stand where the folder of 'a.arrow/b.mcap' must be"),
+        (("a.mcap", "state.json/b.mcap"), "the folder of 'state.json/b.mcap' has the name of a dataset's own file"),
+        (("a.mcap", "x" * 250 + ".mcap"), "is too long for its shard"),
         (("x/cache-0123456789abcdef.mcap",), "would have the name of a cache file of `datasets`"),
     ],
 )
@@ -192,3 +194,17 @@ def test_a_recording_that_may_not_be_looked_at_is_told(
     monkeypatch.setattr(os, "stat", closed)
     assert [found.episode_path for found in find_recordings(RawParams(dir=str(tmp_path)))] == ["a.mcap"]
     assert "b.mcap may not be looked into: left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("m.csv", "episode_path,game,game\na.mcap,x,y\n", "the columns game stand there twice"),
+        ("m.jsonl", '{"episode_path": "a.mcap", "rank": NaN}\n', "line 1: not JSON"),
+        ("m.jsonl", '{"episode_path": "a.mcap", "rank": 1e400}\n', "line 1: not JSON"),
+    ],
+)
+def test_metadata_that_would_be_lost_is_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ParamsError, match=told):
+        read_metadata(str(tmp_path / name))

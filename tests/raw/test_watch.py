@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from owa_data.errors import ParamsError
+from owa_data.errors import ChangedError, ParamsError
 from owa_data.params import RawParams, RuntimeParams
+from owa_data.raw import build
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.raw.watch import write_watch_list
 from owa_data.store.digest_memory import DigestMemory
@@ -66,3 +68,46 @@ def test_a_list_that_cannot_be_read_is_written_anew(listed: RawParams, tmp_path:
         build_index(listed, ShardCache(tmp_path / "cache"), RUNTIME)
     write_watch_list(Path(listed.watch), listed, DigestMemory(tmp_path / "cache", listed.dir))
     assert Path(listed.watch).read_bytes() == good
+
+
+def test_what_changes_while_recordings_are_read_is_in_the_index(
+    toy_recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(toy_recordings, tmp_path / "recordings")
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("episode_path,split\n")
+    params = RawParams(dir=str(tmp_path / "recordings"), watch=str(tmp_path / "recordings"), metadata=str(metadata))
+    rounds: list[int] = []
+
+    def change(*arguments: Any) -> Any:
+        known = read_all(*arguments)
+        if not rounds:
+            write_toy(tmp_path / "recordings", "a/late.mcap", 5)
+            write_toy(tmp_path / "recordings", "a/one.mcap", 77)
+            metadata.write_text("episode_path,split\na/two.mcap,test\n")
+        rounds.append(len(known))
+        return known
+
+    read_all = build._read_all
+    monkeypatch.setattr(build, "_read_all", change)
+    changed = build_index(params, ShardCache(tmp_path / "cache"), RUNTIME)
+    assert rounds == [3, 4]
+    monkeypatch.undo()
+    assert changed == build_index(params, ShardCache(tmp_path / "cold"), RUNTIME)
+    assert {episode.episode_path: episode.split for episode in changed.episodes}["a/two.mcap"] == "test"
+
+
+def test_recordings_that_change_all_the_time_are_told(
+    toy_recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(toy_recordings, tmp_path / "recordings")
+    params = RawParams(dir=str(tmp_path / "recordings"), watch=str(tmp_path / "recordings"), metadata="")
+    read_all = build._read_all
+
+    def change(*arguments: Any) -> Any:
+        shutil.copy(tmp_path / "recordings/a/one.mcap", tmp_path / f"recordings/{len(list(tmp_path.rglob('*.mcap')))}.mcap")
+        return read_all(*arguments)
+
+    monkeypatch.setattr(build, "_read_all", change)
+    with pytest.raises(ChangedError, match="change while they are read"):
+        build_index(params, ShardCache(tmp_path / "cache"), RUNTIME)

@@ -98,7 +98,8 @@ def test_ctrl_c_while_a_stage_starts_is_no_traceback(slow_repo, moment_s, tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=30)
     assert group_is_empty(process.pid, within_s=3)
-    if process.returncode:  # else it was faster
+    assert process.returncode or moment_s  # nothing is done as soon as libraries are loaded; later it may have been faster
+    if process.returncode:
         assert log.read_text().endswith("interrupted. What was finished is kept: run again to go on.\n")
     assert "Traceback" not in log.read_text()
 

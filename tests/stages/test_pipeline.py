@@ -239,6 +239,18 @@ def test_a_file_that_is_no_yaml_is_named(toy_repo: Repo, name: str, text: str, t
     assert "Traceback" not in output
 
 
+def test_a_tokenizer_file_that_is_not_used_stops_no_stage(toy_repo: Repo) -> None:
+    file = toy_repo.root / "conf/tokenizer/mine.yaml"
+    file.write_text("name: 'mine\n")
+    try:
+        for stage in ("raw", "fsl"):
+            toy_repo.run("python", "-m", f"stages.{stage}", "dry_run=true")
+        output = toy_repo.run("python", "-m", "stages.fsl", "tokenizer=mine", "dry_run=true", check=False)
+    finally:
+        file.unlink()
+    assert output.startswith("conf/tokenizer/mine.yaml: is no YAML: ")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -56,6 +56,23 @@ def test_a_file_is_recalled_while_its_stamp_stays(tmp_path: Path, monkeypatch: p
     assert again.sha256_of(path) == sha256(b"two")
 
 
+def test_a_run_over_some_files_forgets_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "_SETTLED_NS", -1)
+    one, two, gone = paths = [tmp_path / f"{name}.mcap" for name in ("one", "two", "gone")]
+    memory = DigestMemory(tmp_path / "cache", str(tmp_path))
+    for path in paths:
+        write(path, b"content")
+        memory.sha256_of(path)
+    memory.save()
+    gone.unlink()
+    trial = DigestMemory(tmp_path / "cache", str(tmp_path))
+    assert trial.recall(one)
+    trial.save()
+    after = DigestMemory(tmp_path / "cache", str(tmp_path))
+    assert after.recall(two) == sha256(b"content")
+    assert after.stamp_of(gone, sha256(b"content")) is None
+
+
 def test_a_file_written_just_now_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap"
     path.write_bytes(b"one")

@@ -123,7 +123,7 @@ def test_shards_are_one_inode_and_read_only(recordings: Path, tmp_path: Path) ->
 
 def test_a_dataset_of_another_kind_is_an_error(recordings: Path, tmp_path: Path) -> None:
     build(recordings, tmp_path / "event", tmp_path / "cache")
-    with pytest.raises(SchemaError, match="holds a event dataset"):
+    with pytest.raises(SchemaError, match="holds a dataset of kind event"):
         read_lineage(tmp_path / "event", "fsl")
     with pytest.raises(SchemaError, match="dvc repro event"):
         read_lineage(tmp_path / "none", "event")

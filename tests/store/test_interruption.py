@@ -236,12 +236,16 @@ def test_cache_on_another_file_system(recordings, whole, tmp_path, small_disk):
 
 
 def test_no_hard_links(recordings, whole, tmp_path, monkeypatch):
-    def refuse(self, target):
+    refused = []
+
+    def refuse(source, target):
+        refused.append(target)
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     build(recordings, tmp_path / "cache", tmp_path / "event", slow=False)
     assert tree_bytes(tmp_path / "event") == whole
+    assert refused
 
 
 def test_two_builds_at_once_share_the_cache(recordings, whole, tmp_path):

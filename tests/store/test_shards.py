@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owa_data.binned.bins import find_bin_function
+from owa_data.binned.bins import bins_at_rate
 from owa_data.binned.convert import convert_events as to_bins
 from owa_data.encoding.pieces import PieceTable
 from owa_data.encoding.registry import create_encoder
@@ -52,7 +52,7 @@ def test_conversions_cut_batches_by_bytes_and_rows_stay_the_same(tmp_path: Path,
             event = pa.Table.from_batches(list(batches))
         batches, _ = to_fsl(event, "a.mcap", FslParams(max_sequence_length=64), encoder, lambda _: table, 0)
         fsl = pa.Table.from_batches(list(batches))
-        batches, _ = to_bins(event, "a.mcap", BinnedParams(), find_bin_function(BinnedParams().bin_function))
+        batches, _ = to_bins(event, "a.mcap", BinnedParams(), bins_at_rate)
         return event, fsl, pa.Table.from_batches(list(batches))
 
     usual = convert()

@@ -74,6 +74,8 @@ def test_events_of_the_flat_encoding_are_set_apart(internvl_built):
     batch = collator_of(internvl_built, loaded, "flat")([sample])
     answer = loaded.tokenizer.decode(batch["labels"][0][batch["labels"][0] >= 0])
     assert answer == " ".join(sample["encoded_events"]) + "<|endoftext|>"
+    with pytest.raises(ParamsError, match=r"collator\.encoder_type: is 'hierarchical', but a sample is of 'flat'"):
+        collator_of(internvl_built, loaded, "hierarchical")([sample])
     with pytest.raises(ParamsError, match=r"collator\.encoder_type: 'plain' is not known"):
         collator_of(internvl_built, loaded, "plain")
 

@@ -136,6 +136,14 @@ def test_images_left_out_are_noticed(built):
         collator_of(built)([samples[1], short])
 
 
+def test_samples_without_a_transform_are_told(built):
+    _, samples = samples_of(built)
+    with pytest.raises(SchemaError, match="a sample has no images: attach the transform first"):
+        collator_of(built)([{name: value for name, value in samples[0].items() if name != "images"}])
+    with pytest.raises(SchemaError, match="a sample's images are str, not pictures"):
+        collator_of(built)([{**samples[0], "images": ["{}"]}])
+
+
 def test_collators_are_picklable(built):
     _, samples = samples_of(built)
     collator = collator_of(built)

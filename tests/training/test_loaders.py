@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from datasets import Dataset
 
 from owa_data.errors import ParamsError
 
@@ -142,3 +143,8 @@ def test_a_batch_asks_each_dataset_once():
     assert sorted(next(iter(loader))) == [*range(6), *range(10, 16)]
     assert sorted(asked[0]) == list(range(6))
     assert len(asked) == 1
+
+
+def test_one_dataset_is_no_list_of_them():
+    with pytest.raises(ParamsError, match=r"loader\.datasets: is a .*write \[dataset\]"):
+        create_loader(Dataset.from_dict({"x": [1]}), batch_size=1, collate=list)
