@@ -18,14 +18,14 @@ from typing import Any
 import yaml
 
 from owa_data import load_from_disk
-from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import fsl_inputs, prepare_fsl
+from owa_data.event.build import plan_event
+from owa_data.fsl.build import plan_fsl
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, write_video
-from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 
 FRAME_SIZE_PX = (854, 480)
@@ -52,14 +52,9 @@ def build_fsl(folder: Path, recordings: Path) -> Path:
     cache = ShardCache(folder / "cache")
     raw = RawParams(dir=str(recordings), watch=str(recordings), metadata="", split=SplitParams(test_fraction=0))
     episodes = build_index(raw, cache, RUNTIME).episodes
-    conversion = EventConversion(EventParams())
-    plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
-    events = build_dataset(conversion, plan, folder / "event", cache, RUNTIME, {})
+    events = build_dataset(plan_event(EventParams(), episodes, str(recordings), cache), folder / "event", cache, RUNTIME)
     tokenizer = TokenizerParams.model_validate(yaml.safe_load(TOKENIZER.read_text()))
-    params = FslParams()
-    fsl = prepare_fsl(params, tokenizer, cache)
-    plan = plan_build(fsl.conversion, fsl_inputs(events, folder / "event", params), cache)
-    build_dataset(fsl.conversion, plan, folder / "fsl", cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
+    build_dataset(plan_fsl(FslParams(), tokenizer, events, folder / "event", cache, RUNTIME), folder / "fsl", cache, RUNTIME)
     return folder / "fsl"
 
 

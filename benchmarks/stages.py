@@ -17,19 +17,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import FslConversion, fsl_inputs, fsl_metrics, prepare_fsl
+from owa_data.event.build import plan_event
+from owa_data.event.report import event_metrics
+from owa_data.fsl.build import plan_fsl
+from owa_data.fsl.report import fsl_metrics
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, TokenizerParams
 from owa_data.raw.build import build_index, index_metrics
 from owa_data.store.dataset_folder import Lineage
-from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.executors import keep_freed_memory
-from owa_data.store.incremental import build_dataset, expect_build, plan_build
+from owa_data.store.incremental import build_dataset
 from owa_data.store.lean_arrow import spare_pandas
 from owa_data.store.shard_cache import ShardCache
 
@@ -146,14 +146,13 @@ class _Build:
         return self.row(counts["mcap_bytes"], 0, counts["mcap_bytes"])
 
     def event(self) -> Row:
-        params = EventParams()
-        conversion = EventConversion(params)
+        present = {topic for episode in self.index.episodes for topic in episode.topics}  # old recordings have no mouse/raw
+        params = EventParams(topics={name: row for name, row in EventParams().topics.items() if row.topic in present})
         with self.timed("event"):
-            inputs = event_inputs(self.index.episodes, self.raw_params.dir, DigestMemory(self.cache.root, self.raw_params.dir))
-            plan = plan_build(conversion, inputs, self.cache)
-            self.events: Lineage = build_dataset(conversion, plan, self.folder / "event", self.cache, self.runtime, {})
+            plan = plan_event(params, self.index.episodes, self.raw_params.dir, self.cache)
+            self.events: Lineage = build_dataset(plan, self.folder / "event", self.cache, self.runtime)
         metrics = event_metrics(self.events, params)
-        read = sum(episode.input_bytes for episode in inputs)
+        read = sum(episode.input_bytes for episode in plan.episodes)
         kept = sum(topic["read"] for topic in metrics["topics"].values())
         rates = {name: [topic["asked_hz"], topic["achieved_hz"]] for name, topic in metrics["topics"].items()}
         more = {"messages_of_topics": kept, "events": metrics["rows"], "asked_achieved_hz": rates}
@@ -162,19 +161,8 @@ class _Build:
     def fsl(self) -> Row:
         params = FslParams(tokenizer=self.tokenizer.name, write_texts=self.write_texts)
         with self.timed("fsl"):
-            inputs = fsl_inputs(self.events, self.folder / "event", params)
-            when_new = partial(expect_build, FslConversion, inputs, self.runtime)
-            prepared = prepare_fsl(params, self.tokenizer, self.cache, when_new)
-            plan = plan_build(prepared.conversion, inputs, self.cache)
-            lineage = build_dataset(
-                prepared.conversion,
-                plan,
-                self.folder / "fsl",
-                self.cache,
-                self.runtime,
-                prepared.facts,
-                add_files=prepared.add_files,
-            )
+            plan = plan_fsl(params, self.tokenizer, self.events, self.folder / "event", self.cache, self.runtime)
+            lineage = build_dataset(plan, self.folder / "fsl", self.cache, self.runtime)
         metrics = fsl_metrics(lineage, self.events, params)
         read = sum(episode.size_bytes for episode in self.events.episodes)
         more = {"events": metrics["events"]["read"], "tokens": metrics["tokens"], "bytes_per_token": metrics["bytes_per_token"]}

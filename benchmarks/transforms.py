@@ -21,13 +21,13 @@ import numpy as np
 
 from benchmarks.loader import RUNTIME, build_fsl
 from owa_data import load_from_disk
-from owa_data.binned.build import BinnedConversion
+from owa_data.binned.build import plan_binned
 from owa_data.params import BinnedParams
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, read_time_code, write_video
 from owa_data.store.dataset_folder import read_lineage
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 
 FRAME_SIZE_PX = (448, 448)
@@ -156,9 +156,9 @@ def main() -> dict[str, float]:
         recordings = folder / "recordings"
         write_recordings(recordings)
         fsl_dir = build_fsl(folder, recordings)
-        cache, bins = ShardCache(folder / "cache"), BinnedConversion(BinnedParams())
-        inputs = shard_inputs(read_lineage(folder / "event", "event"), folder / "event")
-        build_dataset(bins, plan_build(bins, inputs, cache), folder / "binned", cache, RUNTIME, {})
+        cache = ShardCache(folder / "cache")
+        plan = plan_binned(BinnedParams(), read_lineage(folder / "event", "event"), folder / "event", cache)
+        build_dataset(plan, folder / "binned", cache, RUNTIME)
         results = measure_fsl(fsl_dir, recordings)
         results |= measure_rows(folder, "event", recordings) | measure_rows(folder, "binned", recordings)
         results |= measure_cached_texts(folder)

@@ -12,19 +12,18 @@ from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_r
 def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
-    from owa_data.binned.build import BinnedConversion, actions_plot, binned_metrics, describe_binned
+    from owa_data.binned.build import plan_binned
+    from owa_data.binned.report import actions_plot, binned_metrics, describe_binned
     from owa_data.store.dataset_folder import read_lineage
-    from owa_data.store.incremental import build_dataset, describe_plan, plan_build, shard_inputs
+    from owa_data.store.incremental import build_dataset, describe_plan
 
     params = take_knobs(conf, BinnedParams, "binned")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
-    conversion = BinnedConversion(params)
-    plan = plan_build(conversion, shard_inputs(read_lineage(conf["in_dir"], "event"), Path(conf["in_dir"])), cache)
+    plan = plan_binned(params, read_lineage(conf["in_dir"], "event"), Path(conf["in_dir"]), cache)
     if conf["dry_run"]:
-        logger.info("%s", describe_plan(plan, "binned", out_dir))
+        logger.info("%s", describe_plan(plan, out_dir))
         return
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {})
-    conversion.same_bin_function()  # else DVC would note the edited one
+    lineage = build_dataset(plan, out_dir, cache, runtime_of(conf))
     metrics = binned_metrics(lineage, params)
     logger.info("%s", describe_binned(metrics))
     warn_of_no_rows("binned", metrics)

@@ -12,21 +12,18 @@ from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_r
 def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
-    from owa_data.event.build import EventConversion, check_params, describe_event, event_inputs, event_metrics, topic_plot
+    from owa_data.event.build import plan_event
+    from owa_data.event.report import describe_event, event_metrics, topic_plot
     from owa_data.raw.episodes import read_episodes
-    from owa_data.store.digest_memory import DigestMemory
-    from owa_data.store.incremental import build_dataset, describe_plan, plan_build
+    from owa_data.store.incremental import build_dataset, describe_plan
 
     params = take_knobs(conf, EventParams, "event")
     out_dir, cache = Path(conf["out_dir"]), find_shard_cache()
-    episodes = read_episodes(Path(conf["index"]))
-    check_params(params, episodes)
-    conversion = EventConversion(params)
-    plan = plan_build(conversion, event_inputs(episodes, conf["in_dir"], DigestMemory(cache.root, conf["in_dir"])), cache)
+    plan = plan_event(params, read_episodes(Path(conf["index"])), conf["in_dir"], cache)
     if conf["dry_run"]:
-        logger.info("%s", describe_plan(plan, "event", out_dir))
+        logger.info("%s", describe_plan(plan, out_dir))
         return
-    lineage = build_dataset(conversion, plan, out_dir, cache, runtime_of(conf), {})
+    lineage = build_dataset(plan, out_dir, cache, runtime_of(conf))
     metrics = event_metrics(lineage, params)
     logger.info("%s", describe_event(metrics))
     warn_of_no_rows("event", metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from owa_data.cli.repository import find_shard_cache
@@ -13,39 +12,20 @@ from stages import Conf, logger, run_stage, runtime_of, take_knobs, warn_of_no_r
 def build(conf: Conf) -> None:
     """Build the dataset."""
     # Imported here, while DVC is being asked where its cache is.
-    from owa_data.fsl.build import (
-        FslConversion,
-        check_params,
-        describe_fsl,
-        fill_plot,
-        fsl_inputs,
-        fsl_metrics,
-        kind_plot,
-        prepare_fsl,
-    )
+    from owa_data.fsl.build import plan_fsl
+    from owa_data.fsl.report import describe_fsl, fill_plot, fsl_metrics, kind_plot
     from owa_data.store.dataset_folder import read_lineage
-    from owa_data.store.incremental import build_dataset, describe_plan, expect_build, plan_build
+    from owa_data.store.incremental import build_dataset, describe_plan
 
-    tokenizer = validate_params(TokenizerParams, conf.pop("tokenizer"), "tokenizer")
+    tokenizer = validate_params(TokenizerParams, conf["tokenizer"], "tokenizer")
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
     runtime, out_dir, cache = runtime_of(conf), Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
-    check_params(params, events)
-    inputs = fsl_inputs(events, Path(conf["in_dir"]), params)
-    prepared = prepare_fsl(params, tokenizer, cache, when_new=partial(expect_build, FslConversion, inputs, runtime))
-    plan = plan_build(prepared.conversion, inputs, cache)
+    plan = plan_fsl(params, tokenizer, events, Path(conf["in_dir"]), cache, runtime)
     if conf["dry_run"]:
-        logger.info("%s", describe_plan(plan, "fsl", out_dir))
+        logger.info("%s", describe_plan(plan, out_dir))
         return
-    lineage = build_dataset(
-        prepared.conversion,
-        plan,
-        out_dir,
-        cache,
-        runtime,
-        prepared.facts,
-        add_files=prepared.add_files,
-    )
+    lineage = build_dataset(plan, out_dir, cache, runtime)
     metrics = fsl_metrics(lineage, events, params)
     logger.info("%s", describe_fsl(metrics))
     warn_of_no_rows("fsl", metrics)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from owa_data.binned.build import BinnedConversion
-from owa_data.event.build import EventConversion, event_inputs
+from owa_data.binned.build import plan_binned
+from owa_data.event.build import plan_event
 from owa_data.params import BinnedParams, EventParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
 from owa_data.sample.generate import generate_sample
 from owa_data.sample.recording import write_recording
 from owa_data.sample.simulate import SimulationParams, simulate
 from owa_data.sample.video import draw_frames, write_video
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 
 ROOT = Path(__file__).parent.parent
@@ -83,11 +83,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recordings = str(root / "recordings")
     raw = RawParams(dir=recordings, watch=recordings, metadata=str(metadata), split=SplitParams(test_groups=("b",)))
     runtime, cache = RuntimeParams(num_workers=1, progress=False), ShardCache(root / "cache")
-    inputs = event_inputs(build_index(raw, cache, runtime).episodes, recordings)
-    events = EventConversion(EventParams())
-    lineage = build_dataset(events, plan_build(events, inputs, cache), root / "event", cache, runtime, {})
-    bins = BinnedConversion(BinnedParams())
-    build_dataset(bins, plan_build(bins, shard_inputs(lineage, root / "event"), cache), root / "binned", cache, runtime, {})
+    episodes = build_index(raw, cache, runtime).episodes
+    lineage = build_dataset(plan_event(EventParams(), episodes, recordings, cache), root / "event", cache, runtime)
+    build_dataset(plan_binned(BinnedParams(), lineage, root / "event", cache), root / "binned", cache, runtime)
     arguments = [f"in_dir={root}/event", f"out_dir={root}/fsl", f"metrics_dir={root}/m", f"plots_dir={root}/p"]
     subprocess.run(
         [sys.executable, "-m", "stages.fsl", *arguments, f"max_sequence_length={BUILT_SEQUENCE_LENGTH}", "runtime.num_workers=1"],

@@ -1,6 +1,6 @@
 """Build the event dataset from the episode index.
 
-Input: episodes, `EventParams`. Output: the dataset folder and the counts for `metrics/event.json`.
+Input: episodes, `EventParams`. Output: a `Plan`, which `store.incremental.build_dataset` carries out.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from owa_data.event.convert import ABSOLUTE_TOPIC, KEYBOARD_TOPIC, RAW_TOPIC, ch
 from owa_data.params import EventParams, TopicParams
 from owa_data.raw.episodes import Episode
 from owa_data.raw.messages import current_type
-from owa_data.store.dataset_folder import Lineage
 from owa_data.store.digest_memory import DigestMemory
-from owa_data.store.incremental import EpisodeInput
-from owa_data.store.ledger import Counts, add_counts
-from owa_data.store.metrics import aggregate
+from owa_data.store.incremental import EpisodeInput, Plan, plan_build
+from owa_data.store.ledger import Counts
+from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import ByteSource, is_url
 
 
@@ -56,6 +55,23 @@ class EventConversion:
                     "`dvc repro --force raw`; if that does not help, `owa-data doctor` looks at the recording",
                 )
         return batches, ledger
+
+
+def plan_event(params: EventParams, episodes: Sequence[Episode], recordings_dir: str, cache: ShardCache) -> Plan:
+    """Plan a build of the event dataset; `store.incremental.build_dataset` does it.
+
+    Args:
+        params: Knobs of `event`.
+        episodes: Those of the index.
+        recordings_dir: Folder or URL that holds them, `raw.dir`.
+        cache: Where finished shards are.
+
+    Raises:
+        ParamsError: See `check_params`.
+    """
+    check_params(params, episodes)
+    inputs = event_inputs(episodes, recordings_dir, DigestMemory(cache.root, recordings_dir))
+    return plan_build(EventConversion(params), inputs, cache)
 
 
 def event_inputs(episodes: Sequence[Episode], recordings_dir: str, memory: DigestMemory | None = None) -> list[EpisodeInput]:
@@ -115,47 +131,3 @@ def check_params(params: EventParams, episodes: Sequence[Episode]) -> None:
             t for episode in episodes if row.topic in episode.topics for t in episode.topics[row.topic].message_types
         }:
             check_kind(name, row, current_type(message_type))
-
-
-def event_metrics(lineage: Lineage, params: EventParams) -> Counts:
-    """Return the content of `metrics/event.json`: counts per topic, asked and achieved rates, by split and group."""
-    return aggregate(lineage, lambda counts: _finish(counts, params))
-
-
-def _finish(counts: Counts, params: EventParams) -> Counts:
-    active_s = counts.pop("active_ns", 0) / 1e9
-    counts["active_hours"] = round(active_s / 3600, 6)
-    for row in params.topics.values():
-        topic = counts.get("topics", {}).get(row.topic)
-        if topic is not None:
-            topic["asked_hz"] = row.rate_hz
-            topic["achieved_hz"] = round((topic["kept"] + topic.get("added", 0)) / active_s, 3) if active_s else 0.0
-    return counts
-
-
-def topic_plot(lineage: Lineage) -> list[Counts]:
-    """Return the rows of `plots/event_topics.json`: what became of each topic's messages."""
-    topics = add_counts(episode.ledger["topics"] for episode in lineage.episodes)
-    rows = []
-    for topic, counts in topics.items():
-        rows.append({"topic": topic, "fate": "kept", "messages": counts["kept"]})
-        rows += [{"topic": topic, "fate": f"dropped: {reason}", "messages": n} for reason, n in counts["dropped"].items()]
-    return rows
-
-
-def describe_event(metrics: Counts) -> str:
-    """Return a short summary for people."""
-    lines = [
-        (
-            f"event: {metrics['episodes']} episodes, {metrics['active_hours']:.3f} active hours, {metrics['rows']:,} rows, "
-            f"{metrics['size_bytes'] / 1e6:.1f} MB"
-        )
-    ]
-    for topic, counts in metrics["topics"].items():
-        fates = [f"{number:,} {reason}" for reason, number in counts["dropped"].items()]
-        asked, achieved = counts["asked_hz"], counts["achieved_hz"]
-        rate = f", {achieved:.1f} Hz" + (f" of {asked:g}" if asked else "")
-        if asked and achieved > asked * 1.01:
-            rate += " and what is never thinned out"  # clicks, wheel
-        lines.append(f"  {topic}: {counts['read']:,} read, {counts['kept']:,} kept{rate}; dropped: {', '.join(fates) or 'none'}")
-    return "\n".join(lines)

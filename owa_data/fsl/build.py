@@ -1,31 +1,29 @@
 """Build the fsl dataset from the event dataset.
 
-Input: the lineage of the event dataset, `FslParams`, a tokenizer. Output: the dataset folder and the counts for `metrics/fsl.json`.
+Input: the lineage of the event dataset, `FslParams`, a tokenizer. Output: a `Plan`, which `store.incremental.build_dataset` carries out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from owa_data.encoding.pieces import PieceTable
 from owa_data.encoding.registry import Encoder, create_encoder
 from owa_data.errors import ParamsError
-from owa_data.fsl.convert import NUM_FILL_BINS, convert_events
+from owa_data.fsl.convert import convert_events
 from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
-from owa_data.fsl.vocabulary import Vocabulary, do_nothing, load_vocabulary, save_tokenizer, tokenizer_facts
-from owa_data.params import FslParams, TokenizerParams
+from owa_data.fsl.vocabulary import Vocabulary, load_vocabulary, save_tokenizer, tokenizer_facts
+from owa_data.params import FslParams, RuntimeParams, TokenizerParams
 from owa_data.store.dataset_folder import Lineage
-from owa_data.store.incremental import EpisodeInput, shard_inputs
-from owa_data.store.ledger import Counts, add_counts
-from owa_data.store.metrics import aggregate
+from owa_data.store.incremental import EpisodeInput, Plan, expect_build, plan_build, shard_inputs
+from owa_data.store.ledger import Counts
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import read_shard
 from owa_data.store.source import ByteSource
@@ -64,40 +62,35 @@ class FslConversion:
         )
 
 
-@dataclass(frozen=True)
-class PreparedFsl:
-    """What `store.incremental.build_dataset` is given for `fsl`: the conversion, `facts`, and `add_files`, which adds the tokenizer."""
+def plan_fsl(
+    params: FslParams, tokenizer: TokenizerParams, events: Lineage, event_dir: Path, cache: ShardCache, runtime: RuntimeParams
+) -> Plan:
+    """Plan a build of the fsl dataset; `store.incremental.build_dataset` does it.
 
-    conversion: FslConversion
-    facts: dict[str, object]
-    add_files: Callable[[Path], None]
-
-
-def prepare_fsl(
-    params: FslParams, tokenizer: TokenizerParams, cache: ShardCache, when_new: Callable[[], None] = do_nothing
-) -> PreparedFsl:
-    """Load what a build of `fsl` needs once. Cost: a second for a tokenizer of 150,000 entries that is new to the cache, else 20 ms.
+    Cost: a second for a tokenizer of 150,000 entries that is new to the cache, else 20 ms.
 
     Args:
         params: Knobs of `fsl`.
         tokenizer: The tokenizer.
-        cache: Where ids under known tokenizers are remembered.
-        when_new: Called before the second that a new tokenizer takes: every shard is to be made then.
+        events: Lineage of the event dataset.
+        event_dir: Its folder.
+        cache: Where finished shards, and the ids under known tokenizers, are.
+        runtime: Of the build: where a new tokenizer has every shard made anew, workers begin to start while it is loaded.
 
     Raises:
         TokenizerError: The tokenizer cannot be had, is not the pinned one, or lacks its pad token.
-        ParamsError: An encoder, option or model family that is not known.
+        ParamsError: An encoder, option or model family that is not known; or see `check_params`.
     """
+    check_params(params, events)
+    inputs = fsl_inputs(events, event_dir, params)
     encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
     loaded = load_tokenizer(tokenizer)
-    vocabulary = load_vocabulary(loaded, encoder, cache, when_new)
+    vocabulary = load_vocabulary(loaded, encoder, cache, when_new=partial(expect_build, FslConversion, inputs, runtime))
     # Workers may run in another folder.
     place = str(Path(tokenizer.location).expanduser().absolute()) if tokenizer.source == "folder" else tokenizer.location
-    return PreparedFsl(
-        FslConversion(params, tokenizer.model_copy(update={"location": place}), loaded.sha256, vocabulary),
-        tokenizer_facts(tokenizer, loaded.sha256, vocabulary),
-        partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache),
-    )
+    conversion = FslConversion(params, tokenizer.model_copy(update={"location": place}), loaded.sha256, vocabulary)
+    facts = tokenizer_facts(tokenizer, loaded.sha256, vocabulary)
+    return plan_build(conversion, inputs, cache, facts, partial(save_tokenizer, loaded=loaded, encoder=encoder, cache=cache))
 
 
 def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[str]) -> PieceTable:
@@ -145,52 +138,3 @@ def fsl_inputs(events: Lineage, event_dir: Path, params: FslParams) -> list[Epis
         return inputs
     # Texts with times depend on when the recording began.
     return [replace(episode, key_extra={"start_ns": episode.start_ns}) for episode in inputs]
-
-
-def fsl_metrics(lineage: Lineage, events: Lineage, params: FslParams) -> Counts:
-    """Return the content of `metrics/fsl.json`: rows, tokens, padding, images, drops, by split and group."""
-    active_ns = {episode.episode_path: episode.ledger["active_ns"] for episode in events.episodes}
-    episodes = [
-        msgspec.structs.replace(episode, ledger={**episode.ledger, "active_ns": active_ns[episode.episode_path]})
-        for episode in lineage.episodes
-    ]
-    return aggregate(msgspec.structs.replace(lineage, episodes=episodes), lambda counts: _finish(counts, params))
-
-
-def _finish(counts: Counts, params: FslParams) -> Counts:
-    counts.pop("fill", None)
-    active_hours = counts.pop("active_ns", 0) / 3600e9
-    tokens, padding = counts.get("tokens", 0), counts.get("padding_tokens", 0)
-    image_tokens = counts.get("by_kind", {}).get("screen", {}).get("tokens", 0)
-    counts["max_sequence_length"] = params.max_sequence_length
-    counts["padding_ratio"] = round(padding / (tokens + padding), 6) if tokens + padding else 0.0
-    counts["image_token_ratio"] = round(image_tokens / tokens, 6) if tokens else 0.0
-    counts["tokens_per_active_hour"] = round(tokens / active_hours) if active_hours else 0
-    counts["bytes_per_token"] = round(counts.get("size_bytes", 0) / tokens, 3) if tokens else 0.0
-    return counts
-
-
-def fill_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
-    """Return the rows of `plots/fsl_fill.json`: how many rows are filled to which share."""
-    fill = add_counts(episode.ledger.get("fill", {}) for episode in lineage.episodes)
-    return [{"filled_percent": (int(index) + 1) * 100 // NUM_FILL_BINS, "rows": number} for index, number in sorted(fill.items())]
-
-
-def kind_plot(lineage: Lineage) -> list[Mapping[str, Any]]:
-    """Return the rows of `plots/fsl_tokens.json`: tokens per event type."""
-    kinds = add_counts(episode.ledger.get("by_kind", {}) for episode in lineage.episodes)
-    return [{"event_type": kind, "tokens": counts["tokens"], "events": counts["events"]} for kind, counts in kinds.items()]
-
-
-def describe_fsl(metrics: Counts) -> str:
-    """Return a short summary for people."""
-    dropped = [f"{number:,} {reason}" for reason, number in metrics["events"]["dropped"].items()]
-    lines = [
-        (
-            f"fsl: {metrics['episodes']} episodes, {metrics['rows']:,} rows of {metrics['max_sequence_length']}, {metrics['tokens']:,} tokens, "
-            f"{metrics['padding_ratio']:.1%} padding, {metrics['images']:,} images, {metrics['size_bytes'] / 1e6:.1f} MB"
-        ),
-        f"  events: {metrics['events']['read']:,} read, {metrics['events']['kept']:,} kept; dropped: {', '.join(dropped) or 'none'}",
-    ]
-    lines += [f"  {split}: {counts.get('rows', 0):,} rows" for split, counts in metrics["by_split"].items()]
-    return "\n".join(lines)

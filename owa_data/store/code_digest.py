@@ -1,7 +1,7 @@
 """Which source files shape the bytes of each kind of dataset, and their digest.
 
 The list is part of every shard's key: an edit to one of these files makes the shards of that kind stale, an edit to any other (executors,
-progress, command line) does not. A test holds it to what the conversion really imports and to the deps in `dvc.yaml`.
+progress, reports, command line) does not. A test holds it to what the conversion really imports and to the deps in `dvc.yaml`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,19 @@ _EVENT_ROWS = (*_PAYLOADS, "event/rows.py", "event/grid.py", *_WRITING)
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "index": (*_RECORDINGS, "raw/index.py"),
-    "event": (*_RECORDINGS, "raw/index.py", "event", *_WRITING),
+    "event": (
+        *_RECORDINGS,
+        "raw/index.py",
+        "event/absolute_mouse.py",
+        "event/activity.py",
+        "event/build.py",
+        "event/convert.py",
+        "event/grid.py",
+        "event/intervals.py",
+        "event/resample.py",
+        "event/rows.py",
+        *_WRITING,
+    ),
     "fsl": (
         *_EVENT_ROWS,
         "encoding",
@@ -37,7 +49,15 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "fsl/tokenizer.py",
         "fsl/vocabulary.py",
     ),
-    "binned": (*_EVENT_ROWS, "event/absolute_mouse.py", "encoding/events.py", "binned"),
+    "binned": (
+        *_EVENT_ROWS,
+        "event/absolute_mouse.py",
+        "encoding/events.py",
+        "binned/bins.py",
+        "binned/build.py",
+        "binned/convert.py",
+        "binned/held.py",
+    ),
 }
 """Files and folders below `owa_data/`, by kind. `params.py` is not among them: the values of params are in the key themselves."""
 

@@ -10,7 +10,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -87,11 +87,25 @@ class Conversion(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build would do: `records[i]` is the finished shard of episode i, None where it must be converted."""
+    """What a build would do.
 
+    Attributes:
+        conversion: How one episode is converted.
+        key_params: Of the conversion, when the plan was made.
+        episodes: Sorted by `episode_path`.
+        keys: The shard's key of each.
+        records: Of the finished shard of each, None where it must be converted.
+        facts: Goes to `owa.json` as it is.
+        add_files: Puts further files into the dataset, see `write_dataset`.
+    """
+
+    conversion: Conversion
+    key_params: dict[str, Any]
     episodes: Sequence[EpisodeInput]
     keys: Sequence[str]
     records: Sequence[ShardRecord | None]
+    facts: dict[str, Any]
+    add_files: Callable[[Path], None]
 
     @property
     def missing(self) -> list[int]:
@@ -99,11 +113,11 @@ class Plan:
         todo = [index for index, record in enumerate(self.records) if record is None]
         return sorted(todo, key=lambda index: (-self.episodes[index].input_bytes, self.episodes[index].episode_path))
 
-    def estimate_bytes(self, kind: str) -> int:
+    def estimate_bytes(self) -> int:
         """Bytes that the missing shards will take, by the growth of those that exist."""
         known = [(record.size_bytes, self.episodes[i].input_bytes) for i, record in enumerate(self.records) if record]
         read = sum(size for _, size in known)
-        growth = sum(size for size, _ in known) / read if read else TYPICAL_GROWTH[kind]
+        growth = sum(size for size, _ in known) / read if read else TYPICAL_GROWTH[self.conversion.kind]
         return int(growth * sum(self.episodes[index].input_bytes for index in self.missing))
 
 
@@ -132,54 +146,49 @@ def shard_inputs(lineage: Lineage, folder: Path) -> list[EpisodeInput]:
     ]
 
 
-def plan_build(conversion: Conversion, episodes: Sequence[EpisodeInput], cache: ShardCache) -> Plan:
-    """Find out which shards exist. Reads one small file per episode."""
+def plan_build(
+    conversion: Conversion,
+    episodes: Sequence[EpisodeInput],
+    cache: ShardCache,
+    facts: Mapping[str, Any] | None = None,
+    add_files: Callable[[Path], None] = no_files,
+) -> Plan:
+    """Find out which shards exist. Reads one small file per episode. `plan_event`, `plan_fsl` and `plan_binned` do this for a kind of dataset."""
     ordered = sorted(episodes, key=lambda episode: episode.episode_path)
     params = conversion.key_params
     keys = [
         shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_digest)
         for episode in ordered
     ]
-    return Plan(ordered, keys, [cache.find(key) for key in keys])
+    return Plan(conversion, params, ordered, keys, [cache.find(key) for key in keys], dict(facts or {}), add_files)
 
 
-def describe_plan(plan: Plan, kind: str, out_dir: Path) -> str:
+def describe_plan(plan: Plan, out_dir: Path) -> str:
     """Say what a build would do, for a dry run."""
-    missing = plan.missing
+    kind, missing = plan.conversion.kind, plan.missing
     parent = next(folder for folder in [out_dir, *out_dir.absolute().parents] if folder.exists())
     free = shutil.disk_usage(parent).free
     lines = [f"{kind}: {len(missing)} of {len(plan.episodes)} episodes to convert, {len(plan.episodes) - len(missing)} to reuse"]
     lines += [f"  {plan.episodes[index].episode_path}" for index in missing[:20]]
     lines += [f"  ... and {len(missing) - 20} more"] if len(missing) > 20 else []
-    lines += [f"about {plan.estimate_bytes(kind) / 1e9:.3f} GB to write, {free / 1e9:.1f} GB free"]
+    lines += [f"about {plan.estimate_bytes() / 1e9:.3f} GB to write, {free / 1e9:.1f} GB free"]
     return "\n".join(lines)
 
 
-def build_dataset(
-    conversion: Conversion,
-    plan: Plan,
-    out_dir: Path,
-    cache: ShardCache,
-    runtime: RuntimeParams,
-    facts: dict[str, Any],
-    *,
-    add_files: Callable[[Path], None] = no_files,
-) -> Lineage:
+def build_dataset(plan: Plan, out_dir: Path, cache: ShardCache, runtime: RuntimeParams) -> Lineage:
     """Convert what is missing and put the dataset together.
 
     Args:
-        conversion: How one episode is converted.
-        plan: From `plan_build`.
+        plan: From `plan_event`, `plan_fsl` or `plan_binned`.
         out_dir: The dataset's folder; replaced as a whole at the end.
-        cache: Where finished shards are.
+        cache: Where finished shards are; that of the plan.
         runtime: Executor and workers.
-        facts: Goes to `owa.json` as it is.
-        add_files: See `write_dataset`.
 
     Raises:
-        ParamsError: `out_dir` holds anything but a dataset of this kind; nothing is converted then.
+        ParamsError: `out_dir` holds anything but a dataset of this kind, nothing is converted then; or what shapes the shards was edited meanwhile.
         EpisodesFailedError: Episodes that could not be converted; nothing is written to `out_dir` then.
     """
+    conversion = plan.conversion
     out_dir = out_dir.resolve()  # "." has no name; a link stays, and what it leads to is replaced
     check_replaceable(out_dir, conversion.kind)
     with lock_folder(out_dir), cache.in_use():
@@ -202,16 +211,18 @@ def build_dataset(
                     _check_shared(cache, record)
                 records[missing[position]] = record
                 advance(position)
+        if conversion.key_params != plan.key_params:
+            raise ParamsError(conversion.kind, "was edited while the build ran, such as a function of your own. Run it again")
         lineage = Lineage(
             kind=conversion.kind,
             schema_version=SCHEMA_VERSION[conversion.kind],
             code_version=version("owa-data"),
             source_digest=source_digest(conversion.kind),
-            params=conversion.key_params,
-            facts=facts,
+            params=plan.key_params,
+            facts=plan.facts,
             episodes=[_lineage(episode, record) for episode, record in zip(plan.episodes, records, strict=True)],
         )
-        write_dataset(out_dir, lineage, cache, add_files)
+        write_dataset(out_dir, lineage, cache, plan.add_files)
     logger.info("%s: %d converted, %d reused", conversion.kind, len(missing), len(records) - len(missing))
     return lineage
 

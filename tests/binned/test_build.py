@@ -60,10 +60,11 @@ def test_a_function_edited_while_the_build_runs_is_refused(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_bins.py").write_text(MY_BINS)
     conversion = pickle.loads(pickle.dumps(BinnedConversion(BinnedParams(bin_function="edited_bins:by_interval"))))
-    assert conversion.same_bin_function()
+    before = conversion.key_params
     (tmp_path / "edited_bins.py").write_text(MY_BINS + "\n")
     with pytest.raises(ParamsError, match="was edited while the build ran"):
-        conversion.same_bin_function()
+        conversion.convert(None, None)
+    assert conversion.key_params != before  # by which a build that converted nothing sees it
 
 
 @pytest.mark.parametrize(

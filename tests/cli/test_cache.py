@@ -112,7 +112,7 @@ def test_a_build_whose_shards_went_after_it_was_planned_makes_them_again(toy_rec
         assert is_alone
         drop(cache, choose_droppable(read_contents(cache), min_age_s=0, referenced=None))
     assert read_contents(cache).shards == []
-    lineage = build_dataset(conversion, plan, tmp_path / "event", cache, RUNTIME, {})
+    lineage = build_dataset(plan, tmp_path / "event", cache, RUNTIME)
     assert len(lineage.episodes) == 3
     assert len(read_contents(cache).shards) == 3
 

@@ -12,13 +12,13 @@ import pytest
 from owa_data.cli.main import main
 from owa_data.encoding.registry import ENCODERS, create_encoder
 from owa_data.encoding.unwrap import TimeHints
-from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import fsl_inputs, prepare_fsl
+from owa_data.event.build import plan_event
+from owa_data.fsl.build import plan_fsl
 from owa_data.fsl.decode import EventDecoder
 from owa_data.params import EventParams, FslParams, RawParams, RuntimeParams, SplitParams
 from owa_data.raw.build import build_index
 from owa_data.store.dataset_folder import read_lineage
-from owa_data.store.incremental import build_dataset, plan_build
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import tree_bytes
 from tests.fsl.test_tokenizer import BYTE
@@ -29,15 +29,10 @@ RUNTIME = RuntimeParams(num_workers=1, progress=False)
 def build(folder: Path, recordings: Path, encoder_name: str, cache: ShardCache, **options: bool) -> Path:
     params = RawParams(dir=str(recordings), watch=str(recordings), metadata="", split=SplitParams(test_groups=("b",)))
     index = build_index(params, cache, RUNTIME)
-    conversion = EventConversion(EventParams())
     event_dir, fsl_dir = folder / "event", folder / "fsl"
-    events = build_dataset(
-        conversion, plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache), event_dir, cache, RUNTIME, {}
-    )
+    events = build_dataset(plan_event(EventParams(), index.episodes, str(recordings), cache), event_dir, cache, RUNTIME)
     fsl = FslParams(encoder=encoder_name, encoder_options=options)
-    made = prepare_fsl(fsl, BYTE, cache)
-    plan = plan_build(made.conversion, fsl_inputs(events, event_dir, fsl), cache)
-    build_dataset(made.conversion, plan, fsl_dir, cache, RUNTIME, made.facts, add_files=made.add_files)
+    build_dataset(plan_fsl(fsl, BYTE, events, event_dir, cache, RUNTIME), fsl_dir, cache, RUNTIME)
     return fsl_dir
 
 

@@ -12,8 +12,9 @@ import pytest
 from mcap.writer import CompressionType
 
 from owa_data.errors import DamagedError, NotMcapError, ParamsError
-from owa_data.event.build import EventConversion, event_inputs, event_metrics
+from owa_data.event.build import EventConversion, event_inputs
 from owa_data.event.convert import convert_recording
+from owa_data.event.report import event_metrics
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, SplitParams, TopicParams
 from owa_data.raw import records
 from owa_data.raw.build import build_index, index_metrics
@@ -326,7 +327,7 @@ def test_salvage_is_told_and_the_counts_of_raw_and_event_agree(tmp_path, caplog)
     event_params = EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE)
     conversion = EventConversion(event_params)
     plan = plan_build(conversion, event_inputs(index.episodes, params.dir), cache)
-    lineage = build_dataset(conversion, plan, tmp_path / "event", cache, HERE, {})
+    lineage = build_dataset(plan, tmp_path / "event", cache, HERE)
     read = event_metrics(lineage, event_params)["topics"]["keyboard"]["read"]
     assert read == metrics["messages"]["keyboard"]
     assert read + metrics["lost_messages_known"] == 150

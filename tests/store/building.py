@@ -43,7 +43,7 @@ def build(recordings: Path, cache_root: Path, out_dir: Path, *, slow: bool) -> i
     index = build_index(RawParams(dir=str(recordings), watch=str(recordings), metadata=""), cache, WORKERS)
     conversion = (SlowConversion if slow else EventConversion)(EventParams())
     plan = plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache)
-    build_dataset(conversion, plan, out_dir, cache, WORKERS, {})
+    build_dataset(plan, out_dir, cache, WORKERS)
     return len(plan.missing)
 
 

@@ -37,7 +37,7 @@ def build(
     conversion = EventConversion(EventParams())
     plan = plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache)
     num_missing = len(plan.missing)
-    build_dataset(conversion, plan, out_dir, cache, runtime, {})
+    build_dataset(plan, out_dir, cache, runtime)
     return num_missing, len(plan.episodes) - num_missing
 
 
@@ -95,7 +95,7 @@ def test_a_recording_that_changes_after_it_was_listed_is_an_error(recordings: Pa
     conversion = EventConversion(EventParams())
     plan = plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache)
     with pytest.raises(EpisodesFailedError, match=r"a/two\.mcap: its content changed") as caught:
-        build_dataset(conversion, plan, tmp_path / "event", cache, ONE_WORKER, {})
+        build_dataset(plan, tmp_path / "event", cache, ONE_WORKER)
     assert isinstance(caught.value.errors[0], ChangedError)
     assert not (tmp_path / "event").exists()
     # The others are finished, and the stale one is not.
@@ -108,7 +108,7 @@ def test_a_dry_run_says_what_and_how_much(recordings: Path, tmp_path: Path) -> N
     write_toy(recordings, "a/four.mcap", seed=78)
     index = build_index(RawParams(dir=str(recordings), watch=str(recordings), metadata=""), cache, ONE_WORKER)
     plan = plan_build(EventConversion(EventParams()), event_inputs(index.episodes, str(recordings)), cache)
-    text = describe_plan(plan, "event", tmp_path / "event")
+    text = describe_plan(plan, tmp_path / "event")
     assert "1 of 4 episodes to convert, 3 to reuse\n  a/four.mcap\nabout 0.00" in text
     assert "GB free" in text
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from owa_data.errors import ChangedError
-from owa_data.event.build import EventConversion, event_inputs
+from owa_data.event.build import plan_event
 from owa_data.params import EventParams, RawParams, RuntimeParams
 from owa_data.raw.build import build_index
 from owa_data.store.executors import EpisodesFailedError, WorkerDiedError, run_tasks
-from owa_data.store.incremental import build_dataset, lock_folder, plan_build
+from owa_data.store.incremental import build_dataset, lock_folder
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import is_outside
 from tests.conftest import ROOT, tree_bytes, write_toy
@@ -285,17 +285,16 @@ def index_and_plan(folder: Path):
     cache = ShardCache(folder / "cache")
     params = RawParams(dir=str(folder / "in"), watch=str(folder / "in"), metadata="")
     index = build_index(params, cache, HERE)
-    conversion = EventConversion(EventParams())
-    return conversion, plan_build(conversion, event_inputs(index.episodes, params.dir), cache), cache
+    return plan_event(EventParams(), index.episodes, params.dir, cache), cache
 
 
 def test_a_recording_that_changes_after_it_was_listed_is_an_error_for_that_episode(recordings, whole, tmp_path):
     shutil.copytree(recordings, tmp_path / "in")
-    conversion, plan, cache = index_and_plan(tmp_path)
+    plan, cache = index_and_plan(tmp_path)
     changed = tmp_path / "in" / "g0" / "0.mcap"
     changed.write_bytes((tmp_path / "in" / "g1" / "1.mcap").read_bytes())
     with pytest.raises(EpisodesFailedError, match="its content changed since it was listed") as caught:
-        build_dataset(conversion, plan, tmp_path / "event", cache, HERE, {})
+        build_dataset(plan, tmp_path / "event", cache, HERE)
     (error,) = caught.value.errors
     assert isinstance(error, ChangedError)
     assert error.path == str(changed)
@@ -307,10 +306,10 @@ def test_a_recording_that_changes_after_it_was_listed_is_an_error_for_that_episo
 
 def test_a_recording_that_vanishes_is_an_error_for_that_episode(recordings, tmp_path):
     shutil.copytree(recordings, tmp_path / "in")
-    conversion, plan, cache = index_and_plan(tmp_path)
+    plan, cache = index_and_plan(tmp_path)
     (tmp_path / "in" / "g0" / "0.mcap").unlink()
     with pytest.raises(EpisodesFailedError, match=r"0\.mcap: is gone since it was listed.*owa-data scan"):
-        build_dataset(conversion, plan, tmp_path / "event", cache, TWO, {})
+        build_dataset(plan, tmp_path / "event", cache, TWO)
     assert not (tmp_path / "event").exists()
     assert sum(cache.find(key) is not None for key in plan.keys) == NUM_EPISODES - 1
 

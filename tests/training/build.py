@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from owa_data.binned.build import BinnedConversion
-from owa_data.event.build import EventConversion, event_inputs
-from owa_data.fsl.build import fsl_inputs, prepare_fsl
+from owa_data.binned.build import plan_binned
+from owa_data.event.build import plan_event
+from owa_data.fsl.build import plan_fsl
 from owa_data.params import (
     BinnedParams,
     EventParams,
@@ -19,7 +19,7 @@ from owa_data.params import (
     TokenizerParams,
 )
 from owa_data.raw.build import build_index
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 
 RUNTIME = RuntimeParams(num_workers=1, progress=False)
@@ -58,15 +58,11 @@ def build_small(
     raw = RawParams(dir=str(recordings), watch=str(recordings), metadata="", include=include, split=SplitParams(test_fraction=0))
     episodes = build_index(raw, cache, RUNTIME).episodes
     built = Built(recordings, folder / "event", folder / "fsl", folder / "binned")
-    conversion = EventConversion(EventParams.model_validate({"topics": TOPICS}))
-    plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
-    events = build_dataset(conversion, plan, built.event, cache, RUNTIME, {})
-    inputs = shard_inputs(events, built.event)
-    binned = BinnedConversion(BinnedParams(fps=5, state="before"))
-    build_dataset(binned, plan_build(binned, inputs, cache), built.binned, cache, RUNTIME, {})
+    plan = plan_event(EventParams.model_validate({"topics": TOPICS}), episodes, str(recordings), cache)
+    events = build_dataset(plan, built.event, cache, RUNTIME)
+    plan = plan_binned(BinnedParams(fps=5, state="before"), events, built.event, cache)
+    build_dataset(plan, built.binned, cache, RUNTIME)
     tokenizer = small_tokenizer(family)
     params = FslParams(tokenizer=tokenizer.name, max_sequence_length=max_sequence_length)
-    fsl = prepare_fsl(params, tokenizer, cache)
-    plan = plan_build(fsl.conversion, fsl_inputs(events, built.event, params), cache)
-    build_dataset(fsl.conversion, plan, built.fsl, cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
+    build_dataset(plan_fsl(params, tokenizer, events, built.event, cache, RUNTIME), built.fsl, cache, RUNTIME)
     return built

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 import yaml
 
-from owa_data.binned.build import BinnedConversion, binned_metrics
-from owa_data.event.build import EventConversion, event_inputs, event_metrics
-from owa_data.fsl.build import fsl_inputs, fsl_metrics, prepare_fsl
+from owa_data.binned.build import plan_binned
+from owa_data.binned.report import binned_metrics
+from owa_data.event.build import plan_event
+from owa_data.event.report import event_metrics
+from owa_data.fsl.build import plan_fsl
+from owa_data.fsl.report import fsl_metrics
 from owa_data.params import BinnedParams, EventParams, FslParams, RawParams, RuntimeParams, SplitParams, TokenizerParams
 from owa_data.raw.build import build_index
-from owa_data.store.incremental import build_dataset, plan_build, shard_inputs
+from owa_data.store.incremental import build_dataset
 from owa_data.store.shard_cache import ShardCache
 from tests.conftest import ROOT
 
@@ -37,16 +40,12 @@ def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParam
         split=SplitParams(test_groups=("b",)),
     )
     episodes = build_index(raw, cache, RUNTIME).episodes
-    conversion = EventConversion(EventParams())
-    plan = plan_build(conversion, event_inputs(episodes, str(recordings)), cache)
-    events = build_dataset(conversion, plan, folder / "data/event", cache, RUNTIME, {})
+    events = build_dataset(plan_event(EventParams(), episodes, str(recordings), cache), folder / "data/event", cache, RUNTIME)
     params = FslParams(tokenizer=tokenizer.name, **{"max_sequence_length": 512, **fsl_params})
-    fsl = prepare_fsl(params, tokenizer, cache)
-    plan = plan_build(fsl.conversion, fsl_inputs(events, folder / "data/event", params), cache)
-    lineage = build_dataset(fsl.conversion, plan, folder / "data/fsl", cache, RUNTIME, fsl.facts, add_files=fsl.add_files)
-    bins = BinnedConversion(BinnedParams())
-    plan = plan_build(bins, shard_inputs(events, folder / "data/event"), cache)
-    binned = build_dataset(bins, plan, folder / "data/binned", cache, RUNTIME, {})
+    plan = plan_fsl(params, tokenizer, events, folder / "data/event", cache, RUNTIME)
+    lineage = build_dataset(plan, folder / "data/fsl", cache, RUNTIME)
+    plan = plan_binned(BinnedParams(), events, folder / "data/event", cache)
+    binned = build_dataset(plan, folder / "data/binned", cache, RUNTIME)
     (folder / "metrics").mkdir(exist_ok=True)
     (folder / "metrics/binned.json").write_bytes(msgspec.json.encode(binned_metrics(binned, BinnedParams())))
     (folder / "metrics/event.json").write_bytes(msgspec.json.encode(event_metrics(events, EventParams())))

@@ -38,7 +38,7 @@ def _build(folder: Path, recordings: str, cache: ShardCache, watch: str) -> dict
     index = build_index(raw, cache, RUNTIME)
     conversion = EventConversion(EventParams())
     plan = plan_build(conversion, event_inputs(index.episodes, recordings), cache)
-    build_dataset(conversion, plan, folder / "event", cache, RUNTIME, {})
+    build_dataset(plan, folder / "event", cache, RUNTIME)
     return {name: data for name, data in tree_bytes(folder / "event").items() if name.endswith(".arrow")}
 
 
