@@ -10,7 +10,8 @@
     |-- SchemaError            a dataset on disk of another kind or version
     |-- TokenizerError         a tokenizer that cannot be loaded or is not the expected one
     |-- DecodeError            tokens or text that are no whole event
-    `-- EpisodesFailedError, WorkerDiedError (store/executors.py), OtherCodeError (store/dask_cluster.py): how a build can fail as a whole
+    `-- EpisodesFailedError, WorkerDiedError (store/executors.py), OtherCodeError (store/dask_cluster.py): how a build can fail as a whole;
+        DecodeUsageError (cli/decode.py): arguments that do not fit
 
 A message names the file, the place, the value and the remedy, in this order.
 """

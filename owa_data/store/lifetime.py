@@ -57,5 +57,5 @@ def _starters() -> tuple[int, ...]:
         # "<pid> (<name>) <state> <parent> ...", where the name may hold anything.
         name, _, rest = Path(f"/proc/{parent}/stat").read_text().partition("(")[2].rpartition(")")
     except OSError:
-        return (parent,)  # no /proc, as on macOS
+        return (parent,)  # no /proc
     return (parent, int(rest.split()[1])) if name in _SHELLS else (parent,)

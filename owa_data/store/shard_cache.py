@@ -32,7 +32,10 @@ _LEFTOVER_AGE_S = 24 * 3600
 
 
 class ShardRecord(msgspec.Struct, frozen=True):
-    """What is known of a finished shard. `ledger` is the conversion's; `digest` and `size_bytes` are of the file."""
+    """What is known of a finished shard. `digest` and `size_bytes` are of the file.
+
+    `ledger` is the conversion's; where the cache remembers something else than a shard, it is that: the facts of a recording, a vocabulary.
+    """
 
     key: str
     digest: str

@@ -6,6 +6,7 @@ rows.py      stored messages to texts and references
 images.py    references to images, with a policy for those that fail
 media.py     where the files lie
 video.py     frames of one video
+options.py   arguments that they share
 """
 
 from owa_data.transforms.attach import auto_set_transform, load_from_disk
