@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owa_data.binned.bins import BinFunction, Bins, assign_events, call_bin_function
+from owa_data.binned.bins import BinFunction, Bins, assign_events, bins_at_rate, call_bin_function
 from owa_data.binned.held import button_changes, held_at_bin_ends
 from owa_data.encoding.events import ACTION_KINDS, EventKind, Events, read_events, wheel_delta
+from owa_data.errors import EpisodeError
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.rows import message_column
 from owa_data.params import BinnedParams
@@ -29,6 +30,7 @@ Int64s = npt.NDArray[np.int64]
 
 ROWS_PER_BATCH = 1024
 MAX_INT32 = (1 << 31) - 1
+MAX_BINS = 100_000_000  # of one interval: half a year at 6 fps
 # Upper ends of the histogram of actions per bin: 0, 1, 2, 3-4, 5-8, ...
 ACTION_COUNT_ENDS = (0, 1, 2, 4, 8, 16, 32)
 
@@ -79,8 +81,11 @@ def convert_events(
 
     Raises:
         ParamsError: Bins of one's own that do not cover every event.
+        EpisodeError: More than `MAX_BINS` bins in one interval.
     """
     events = read_events(rows)
+    if bin_function is bins_at_rate:
+        _check_clock(events, params, episode_path)
     bins = call_bin_function(bin_function, events, params)
     bin_of = assign_events(events, bins, episode_path)
     columns, altered = _make_columns(events, bins, bin_of, params)
@@ -88,6 +93,22 @@ def convert_events(
     kept = np.flatnonzero(num_actions > 0) if params.filter_empty_actions else np.arange(len(bins.starts_ns))
     ledger = _ledger(events, columns, kept) | {"altered": {name: number for name, number in altered.items() if number}}
     return _iter_batches(rows, columns, kept, episode_path), ledger
+
+
+def _check_clock(events: Events, params: BinnedParams, episode_path: str) -> None:
+    if not len(events):
+        return
+    _, firsts = np.unique(events.interval_index, return_index=True)
+    lasts = np.append(firsts[1:], len(events)) - 1
+    starts_ns, ends_ns = events.times_ns[firsts], events.times_ns[lasts]
+    longest = int(np.argmax(ends_ns - starts_ns))
+    num_bins = int(float((ends_ns - starts_ns)[longest]) / 1e9 * float(params.fps))
+    if num_bins > MAX_BINS:
+        raise EpisodeError(
+            episode_path,
+            f"{num_bins:,} bins of {params.fps:g} fps would reach from {starts_ns[longest]} to {ends_ns[longest]} ns: some of its times are wrong. "
+            "Cut such stretches out (event.intervals.select=inactivity), or leave it out with raw.exclude",
+        )
 
 
 def _make_columns(events: Events, bins: Bins, bin_of: Int64s, params: BinnedParams) -> tuple[_Columns, Counts]:

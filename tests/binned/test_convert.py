@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from owa_data.binned.bins import Bins, assign_events, bins_at_rate
 from owa_data.binned.convert import convert_events
 from owa_data.encoding.events import read_events
-from owa_data.errors import ParamsError
+from owa_data.errors import EpisodeError, ParamsError
 from owa_data.params import BinnedParams
 from owa_data.schema import BINNED_SCHEMA
 from tests.binned.event_rows import EPISODE, event_rows, key, raw_mouse, screen
@@ -261,3 +261,43 @@ def test_what_raw_fields_cannot_say_of_absolute_positions_is_counted():
     click = {"event_type": "click", "x": 1, "y": 1, "button": "x9", "pressed": True}
     _, ledger = convert([screen(0), (1, 0, "mouse", click)])
     assert ledger["altered"] == {"unknown_button": 1}
+
+
+def test_what_bins_cannot_hold_is_counted():
+    wide = 2**31 - 1
+    rows = [
+        key(0, VK_W, "press"),
+        raw_mouse(10 * MS, wide, 1),
+        raw_mouse(20 * MS, 5, -(2**31)),
+        raw_mouse(30 * MS, 0, 0, flags=0x800, data=120),
+        raw_mouse(40 * MS, 0, 0, flags=0x400, data=120),
+        screen(150 * MS),
+    ]
+    bins, ledger = convert(rows, state="before")
+    assert [(row["dx"], row["dy"], row["wheel"]) for row in bins] == [(wide, -wide, 120), (0, 0, 0)]
+    assert ledger["altered"] == {"clamped": 1, "horizontal_wheel": 1} | {"clamped": 1 + (-wide > 1 - 2**31)}
+    assert (ledger["rows"], ledger["rows_without_state"], ledger["rows_without_actions"]) == (2, 2, 1)
+
+
+def test_screens_that_are_in_no_row_are_told_apart():
+    rows = [
+        key(0, VK_W, "press"),
+        screen(10 * MS),
+        screen(20 * MS),
+        screen(150 * MS),
+        screen(160 * MS),
+        key(250 * MS, VK_W, "release"),
+    ]
+    bins, ledger = convert(rows, state="last", filter_empty_actions=True)
+    assert [row["bin_idx"] for row in bins] == [0, 2]
+    # Of bin 0 the last is kept; that of bin 1 is the state of bin 2 too, the one before it of none.
+    assert [times_of(row["state"]) for row in bins] == [[20 * MS], [160 * MS]]
+    assert ledger["topics"]["screen"] == {"read": 4, "kept": 2, "dropped": {"not_the_last_screen": 2}}
+    assert ledger["dropped_rows"] == {"empty_actions": 1}
+    bins, ledger = convert(rows[:-1], state="last", filter_empty_actions=True)
+    assert ledger["topics"]["screen"] == {"read": 4, "kept": 1, "dropped": {"not_the_last_screen": 2, "empty_bins": 1}}
+
+
+def test_a_clock_that_is_wrong_by_years_is_told_before_bins_are_made():
+    with pytest.raises(EpisodeError, match=rf"{EPISODE}.*17,5\d\d,\d\d\d,\d\d\d bins .* from 1000 to 1750000000000000000 ns"):
+        convert([key(1000, VK_W, "press"), key(1_750_000_000_000_000_000, VK_W, "release")])

@@ -52,6 +52,20 @@ def test_rows_may_span_intervals_or_end_with_them() -> None:
     assert rows(pack(*arguments, span_intervals=False)) == [[0, 1], [2]]
 
 
+def test_a_row_of_early_actions_alone_is_emptied_and_counted() -> None:
+    # Rows of 16: two actions, then an image with an action soon after it.
+    packing = pack(
+        [8, 8, 8, 8],
+        [0, 1, 2 * S, 3 * S],
+        [True, True, False, True],
+        [False, False, True, False],
+        skip_first_t_seconds_for_action=0.5,
+    )
+    assert rows(packing) == [[2, 3]]
+    assert packing.dropped == {"skipped_first_actions": 2}
+    assert packing.dropped_rows == {"emptied_by_skip": 1}
+
+
 def test_rows_without_images_are_dropped_and_counted() -> None:
     packing = pack([10, 10, 10], [0, 1, 2], [True, False, True], [False, True, False], rows_without_images="drop")
     assert rows(packing) == [[1]]

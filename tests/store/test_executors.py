@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from owa_data.errors import EpisodeError
 from owa_data.params import RuntimeParams
-from owa_data.store.executors import WORTH_WORKERS_BYTES, run_tasks
+from owa_data.store.executors import MAX_FAILURES, WORTH_WORKERS_BYTES, EpisodesFailedError, run_tasks
 
 
 def _process_of(task: int) -> tuple[int, int]:
@@ -43,3 +44,29 @@ def test_expected_tasks_start_what_workers_come_from_where_they_need_any(
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == str(starts)
+
+
+def _fails(task: int) -> int:
+    if task >= 2:
+        raise EpisodeError(f"{task}.mcap", "is broken")
+    return task
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_after_many_failures_the_rest_is_not_tried(num_workers: int) -> None:
+    runtime = RuntimeParams(num_workers=num_workers, progress=False)
+    done: list[int] = []
+    with pytest.raises(EpisodesFailedError) as failed:  # noqa: PT012 - what came before counts
+        for index, _ in run_tasks(_fails, range(40), runtime):
+            done.append(index)
+    assert set(done) <= {0, 1}
+    assert len(failed.value.errors) == MAX_FAILURES
+    assert failed.value.num_not_run == 40 - len(done) - MAX_FAILURES
+    assert f"{failed.value.num_not_run} more were not tried" in str(failed.value)
+
+
+def test_few_failures_leave_the_rest_to_run() -> None:
+    runtime = RuntimeParams(num_workers=1, progress=False)
+    with pytest.raises(EpisodesFailedError) as failed:
+        list(run_tasks(_fails, range(5), runtime))
+    assert (len(failed.value.errors), failed.value.num_not_run) == (3, 0)
