@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-_PAYLOADS = ("schema.py", "raw/messages.py", "raw/integers.py", "raw/payloads.py")
+_PAYLOADS = ("raw/messages.py", "raw/integers.py", "raw/payloads.py")
 _RECORDINGS = (
     *_PAYLOADS,
     "raw/records.py",
@@ -20,7 +20,7 @@ _RECORDINGS = (
     "store/source.py",
     "store/digests.py",
 )
-_WRITING = ("store/ledger.py", "store/shards.py", "store/digests.py")
+_WRITING = ("schema.py", "store/ledger.py", "store/shards.py", "store/digests.py")
 _EVENT_ROWS = (*_PAYLOADS, "event/rows.py", "event/grid.py", *_WRITING)
 
 SOURCES: dict[str, tuple[str, ...]] = {

@@ -275,7 +275,7 @@ def test_what_bins_cannot_hold_is_counted():
     ]
     bins, ledger = convert(rows, state="before")
     assert [(row["dx"], row["dy"], row["wheel"]) for row in bins] == [(wide, -wide, 120), (0, 0, 0)]
-    assert ledger["altered"] == {"clamped": 1, "horizontal_wheel": 1} | {"clamped": 1 + (-wide > 1 - 2**31)}
+    assert ledger["altered"] == {"clamped": 1, "horizontal_wheel": 1}
     assert (ledger["rows"], ledger["rows_without_state"], ledger["rows_without_actions"]) == (2, 2, 1)
 
 
@@ -299,5 +299,5 @@ def test_screens_that_are_in_no_row_are_told_apart():
 
 
 def test_a_clock_that_is_wrong_by_years_is_told_before_bins_are_made():
-    with pytest.raises(EpisodeError, match=rf"{EPISODE}.*17,5\d\d,\d\d\d,\d\d\d bins .* from 1000 to 1750000000000000000 ns"):
+    with pytest.raises(EpisodeError, match=rf"{EPISODE}.*17,499,999,999 bins .* from 1000 to 1750000000000000000 ns"):
         convert([key(1000, VK_W, "press"), key(1_750_000_000_000_000_000, VK_W, "release")])
