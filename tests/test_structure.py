@@ -139,7 +139,7 @@ def conf_files(stage: str) -> set[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from stages import register_knobs
+    from stages.conf import register_knobs
 
     register_knobs()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
