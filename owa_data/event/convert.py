@@ -149,9 +149,13 @@ def _activity_times(
 
 
 def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selected: Intervals) -> Iterator[TopicRows]:
+    codes_of: dict[str, list[int]] = {}
     for code, recorded_type in enumerate(columns.message_types):
-        of_type = np.flatnonzero(columns.type_codes == code)
-        message_type = messages.current_type(recorded_type)
+        codes_of.setdefault(messages.current_type(recorded_type), []).append(code)
+    for message_type, codes in codes_of.items():
+        # An old name and today's are one type: screens of both are thinned together, a key pressed under one is released under the other.
+        of_type = np.flatnonzero(np.isin(columns.type_codes, codes))
+        recorded_type = columns.message_types[codes[0]]
         interval_index = intervals.index_of(selected, columns.times_ns[of_type])
         inside = of_type[interval_index >= 0]
         interval_index = interval_index[interval_index >= 0]

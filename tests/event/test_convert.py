@@ -239,3 +239,29 @@ def test_old_recordings_are_told_how_to_take_their_mouse(tmp_path: Path) -> None
         check_params(EventParams(topics=row), episodes)
     advice = re.search(r"`mouse: ({.*?})`", str(told.value))[1]
     check_params(EventParams(topics={"mouse": TopicParams(**yaml.safe_load(advice))}), episodes)
+
+
+def test_an_old_name_and_todays_are_one_type() -> None:
+    # Screens of both at 20 Hz each are thinned to 20 Hz together; a key pressed under one name is released under the other.
+    today = b'{"utc_ns":1,"source_shape":[4,4],"shape":[4,4],"media_ref":{"uri":"a.mkv","pts_ns":7}}'
+    old = b'{"path":"a.mkv","pts":7,"utc_ns":1,"original_shape":[4,4],"shape":[4,4]}'
+    names = (("desktop/ScreenCaptured", today), ("owa.env.gst.msg.ScreenCaptured", old))
+    screens = [("screen", *names[index % 2][:1], index * 25_000_000, names[index % 2][1]) for index in range(40)]
+    keys = [
+        ("keyboard", "owa.env.desktop.msg.KeyboardEvent", 0, b'{"event_type":"press","vk":87}'),
+        ("keyboard", "desktop/KeyboardEvent", 100_000_000, b'{"event_type":"release","vk":87}'),
+        ("keyboard", "desktop/KeyboardEvent", 900_000_000, b'{"event_type":"press","vk":65}'),
+    ]
+    topics = {
+        "screen": TopicParams(topic="screen", resample="first_per_period", rate_hz=20),
+        "keyboard": TopicParams(topic="keyboard", resample="repeat_held_keys", rate_hz=20),
+    }
+    params = EventParams.model_validate({"topics": topics, "intervals": {"select": "whole_file"}})
+    content = write_mcap(sorted([*screens, *keys], key=lambda row: row[2]))
+    batches, ledger = convert_recording(MemorySource("a", content), "a", params, trust="nothing")
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert sum(row["topic"] == "screen" for row in rows) == 20
+    assert ledger["topics"]["screen"] == {"read": 40, "kept": 20, "dropped": {"resampled": 20}}
+    assert {row["message_type"] for row in rows} == {"desktop/ScreenCaptured", "desktop/KeyboardEvent"}
+    pressed = [row["timestamp_ns"] for row in rows if b'\\"vk\\":87' in row["mcap_message"] and b"press" in row["mcap_message"]]
+    assert pressed == [0, 50_000_000]
