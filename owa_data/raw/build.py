@@ -95,9 +95,16 @@ def build_index(params: RawParams, cache: ShardCache, runtime: RuntimeParams) ->
             f"recordings or {params.metadata or 'metadata'} change while they are read. Run this again when nothing writes there, or name a list by "
             "raw.watch (`owa-data scan`)",
         )
-    index = Index([], {})
-    for recording, read in zip(inputs.found, known, strict=True):
-        _add_recording(index, recording, read.digest, read.record, inputs.metadata, params)
+    read = {
+        recording.episode_path: _episode_of(recording, part.digest, part.record, inputs.metadata, params)
+        for recording, part in zip(inputs.found, known, strict=True)
+    }
+    left_out = {path: part for path, part in read.items() if isinstance(part, _LeftOut)}
+    index = Index(
+        [part for part in read.values() if isinstance(part, Episode)],
+        {path: part.problem for path, part in left_out.items()},
+        Counter(part.reason for part in left_out.values()),
+    )
     check_index(index.episodes, inputs.metadata, params)
     log_index(index.episodes, index.skipped, inputs.metadata, params)
     return index
@@ -188,20 +195,25 @@ def _read_and_remember(source: ByteSource, key: str, cache: ShardCache) -> Shard
     return record
 
 
-def _add_recording(
-    index: Index,
+@dataclass(frozen=True)
+class _LeftOut:
+    """A recording that is in no index: what is wrong with it, and the reason that is counted."""
+
+    problem: str
+    reason: str
+
+
+def _episode_of(
     recording: FoundRecording,
     digest: str,
     record: ShardRecord,
     metadata: dict[str, dict[str, Any]],
     params: RawParams,
-) -> None:
+) -> Episode | _LeftOut:
     if problem := record.ledger.get(UNREADABLE):
         if params.on_damaged == "error":
             raise NotMcapError(recording.path, problem)
-        index.skipped[recording.episode_path] = problem
-        index.skipped_by_reason["not_mcap"] += 1
-        return
+        return _LeftOut(problem, "not_mcap")
     facts = msgspec.convert(record.ledger, RecordingFacts)
     if facts.damage and params.on_damaged != "salvage":
         problem = describe_damage(facts.damage, facts.num_messages)
@@ -209,29 +221,25 @@ def _add_recording(
             raise DamagedError(
                 recording.path, f"{problem}. Set raw.on_damaged to salvage or skip, or leave it out with raw.exclude"
             )
-        index.skipped[recording.episode_path] = problem
-        index.skipped_by_reason["damaged"] += 1
-        return
+        return _LeftOut(problem, "damaged")
     known = metadata.get(recording.episode_path, {})
     group = group_of(recording.episode_path, known, params.group_by)
-    index.episodes.append(
-        Episode(
-            episode_path=recording.episode_path,
-            size_bytes=recording.size_bytes,
-            sha256=digest,
-            profile=facts.profile,
-            library=facts.library,
-            start_ns=facts.start_ns,
-            end_ns=facts.end_ns,
-            num_messages=facts.num_messages,
-            topics=facts.topics,
-            media=[_stat(uri, number, recording) for uri, number in facts.media.items() if uri != EMBEDDED],
-            split=split_of(recording.episode_path, known, group, params.split),
-            group=group,
-            condition=facts.condition,
-            damage=facts.damage,
-            metadata=known,
-        )
+    return Episode(
+        episode_path=recording.episode_path,
+        size_bytes=recording.size_bytes,
+        sha256=digest,
+        profile=facts.profile,
+        library=facts.library,
+        start_ns=facts.start_ns,
+        end_ns=facts.end_ns,
+        num_messages=facts.num_messages,
+        topics=facts.topics,
+        media=[_stat(uri, number, recording) for uri, number in facts.media.items() if uri != EMBEDDED],
+        split=split_of(recording.episode_path, known, group, params.split),
+        group=group,
+        condition=facts.condition,
+        damage=facts.damage,
+        metadata=known,
     )
 
 
