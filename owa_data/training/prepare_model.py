@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from owa_data.encoding.factorized import factorized
-from owa_data.encoding.hierarchical_tokens import hierarchical_tokens
 from owa_data.encoding.keys import KEY_NAMES
+from owa_data.encoding.registry import ENCODERS
 from owa_data.errors import TokenizerError
 
 # Tokens whose descriptions have the same parts, such as 12 and 21, differ by this share of the embeddings' spread.
@@ -37,7 +36,7 @@ def describe_token(token: str) -> str:
 def event_tokens(tokenizer: Any) -> list[str]:
     """Return the event tokens of any encoding that a tokenizer of `transformers` has as added tokens, sorted by id."""
     added = tokenizer.get_added_vocab()
-    known = {*factorized().vocabulary, *hierarchical_tokens().vocabulary}
+    known = {token for create in ENCODERS.values() for token in create().vocabulary}
     return sorted(known & set(added), key=added.__getitem__)
 
 
