@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from owa_data.raw.payloads import offsets_of
+
 Int64s = npt.NDArray[np.int64]
 
 IMAGE_PLACEHOLDER = "<image_placeholder>"
@@ -122,6 +124,5 @@ def gather(table: pa.Array, codes: Int64s, offsets: Int64s) -> pa.Array:
         An array (m,) of the table's type. Cost: one copy of the result.
     """
     taken = table.take(pa.array(codes[offsets[0] : offsets[-1]]))
-    ends = np.frombuffer(taken.buffers()[1], np.int64)[: len(taken) + 1]
-    joined = ends[offsets - offsets[0]]
+    joined = offsets_of(taken)[offsets - offsets[0]]
     return pa.Array.from_buffers(table.type, len(offsets) - 1, [None, pa.py_buffer(joined), taken.buffers()[2]])

@@ -23,7 +23,7 @@ from owa_data.params import EventParams, TopicParams
 from owa_data.raw import messages
 from owa_data.raw.columns import MessageColumns, read_columns
 from owa_data.raw.layout import read_layout
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import Payloads, offsets_of
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
 from owa_data.store.shards import batch_bounds
@@ -336,7 +336,7 @@ def _text(payloads: Payloads) -> pa.LargeStringArray:
 
 def _lengths(texts: pa.LargeStringArray) -> Int64s:
     """Bytes of each text, int64 (n,)."""
-    return np.diff(np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1])
+    return np.diff(offsets_of(texts))
 
 
 def _texts(

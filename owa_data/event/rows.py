@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import Payloads, offsets_of
 
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
 
@@ -55,13 +55,13 @@ def wrap_payloads(
 
 def _offsets(array: pa.Array) -> npt.NDArray[np.int64]:
     """Where the elements of a large string array begin, and where the last one ends, counted from the first; int64 (n + 1,)."""
-    offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    offsets = offsets_of(array)
     return offsets - offsets[0]
 
 
 def _values(array: pa.Array) -> npt.NDArray[np.uint8]:
     """The bytes of a large string array's elements, one after another."""
-    offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+    offsets = offsets_of(array)
     data = array.buffers()[2]
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]] if data is not None and len(array) else np.empty(0, np.uint8)
 
@@ -111,7 +111,7 @@ def unwrap_payloads(
     envelopes = [_envelope(*kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
-    offsets = np.frombuffer(messages.buffers()[1], np.int64)[messages.offset : messages.offset + len(messages) + 1]
+    offsets = offsets_of(messages)
     starts = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
     ends = offsets[1:] - tail_bytes[codes]
     return _unescape(Payloads(np.frombuffer(messages.buffers()[2], np.uint8), starts, ends).to_arrow())

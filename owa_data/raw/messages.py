@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.raw.integers import fixed_shape, match_shape
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import Payloads, offsets_of
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -180,7 +180,7 @@ def _join_lines(payloads: Payloads) -> bytes:
 
     nothing, newline = (pa.scalar(separator, pa.large_binary()) for separator in (b"", b"\n"))
     lines = pc.binary_join_element_wise(payloads.to_arrow(), nothing, newline)
-    offsets = np.frombuffer(lines.buffers()[1], np.int64)[lines.offset : lines.offset + len(lines) + 1]
+    offsets = offsets_of(lines)
     return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
 
 

@@ -19,6 +19,11 @@ Octets = npt.NDArray[np.uint8]
 _COPIED_AT_ONCE = 1 << 13  # payloads
 
 
+def offsets_of(array: pa.Array) -> Int64s:
+    """View where the elements of an Arrow array of large strings or binaries begin in its bytes, and where the last one ends; int64 (n + 1,)."""
+    return np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+
+
 def stretches_of(octets: Octets, width: int) -> npt.NDArray[np.void]:
     """View every stretch of `width` bytes, wherever it begins, as one element, so that many are gathered by one index; without a copy."""
     return np.ndarray((max(len(octets) - width + 1, 0),), f"V{width}", octets, strides=(1,))
@@ -43,7 +48,7 @@ class Payloads:
         array = payloads if isinstance(payloads, pa.Array) else pa.array(payloads, pa.large_binary())
         if not len(array):
             return cls(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
-        offsets = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]
+        offsets = offsets_of(array)
         data = array.buffers()[2]
         octets = np.frombuffer(data, np.uint8) if data is not None and data.size else np.empty(0, np.uint8)
         return cls(octets, offsets[:-1], offsets[1:])
