@@ -180,6 +180,8 @@ def told_if_private(path: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
+        if str(error.filename) != path:
+            raise  # of something else, such as the shard cache
         raise EpisodeError(path, "it may not be read. Let it be read (`chmod +r`), or leave it out with raw.exclude") from error
 
 

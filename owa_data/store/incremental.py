@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -150,7 +151,7 @@ def plan_build(
     conversion: Conversion,
     episodes: Sequence[EpisodeInput],
     cache: ShardCache,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] = MappingProxyType({}),
     add_files: Callable[[Path], None] = no_files,
 ) -> Plan:
     """Find out which shards exist. Reads one small file per episode. `plan_event`, `plan_fsl` and `plan_binned` do this for a kind of dataset."""
@@ -160,7 +161,7 @@ def plan_build(
         shard_key(conversion.kind, {**params, **episode.key_extra}, episode.episode_path, episode.input_digest)
         for episode in ordered
     ]
-    return Plan(conversion, params, ordered, keys, [cache.find(key) for key in keys], dict(facts or {}), add_files)
+    return Plan(conversion, params, ordered, keys, [cache.find(key) for key in keys], dict(facts), add_files)
 
 
 def describe_plan(plan: Plan, out_dir: Path) -> str:

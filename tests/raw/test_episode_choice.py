@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from owa_data.errors import ParamsError
+from owa_data.errors import EpisodeError, ParamsError
 from owa_data.params import RawParams, SplitParams
-from owa_data.raw.discover import find_recordings, matches_any
+from owa_data.raw.discover import find_recordings, matches_any, told_if_private
 from owa_data.raw.metadata import read_metadata
 from owa_data.raw.split import group_of, hash_fraction, split_of
 
@@ -208,3 +208,10 @@ def test_metadata_that_would_be_lost_is_refused(tmp_path: Path, name: str, text:
     (tmp_path / name).write_text(text)
     with pytest.raises(ParamsError, match=told):
         read_metadata(str(tmp_path / name))
+
+
+def test_who_may_not_read_a_recording_is_told_what_to_do() -> None:
+    with pytest.raises(EpisodeError, match=r"a\.mcap: it may not be read\. Let it be read"), told_if_private("a.mcap"):
+        raise PermissionError(errno.EACCES, "Permission denied", "a.mcap")
+    with pytest.raises(PermissionError), told_if_private("a.mcap"):
+        raise PermissionError(errno.EACCES, "Permission denied", "cache/b.tmp")
