@@ -26,7 +26,7 @@ from owa_data.cli.repository import PARAMS_FILE, ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
-from stages.conf import check_conf, compose_once, register_knobs, settings_of
+from stages.conf import are_edited, check_conf, compose_once, read_settings, register_knobs
 
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
@@ -64,7 +64,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
     try:
         check_conf(conf_dir, name)
         register_knobs()
-        noted = settings_of(conf_dir, name) if "DVC_STAGE" in os.environ else None
+        settings = read_settings(conf_dir)
     except (OwaDataError, OSError) as error:
         sys.exit(str(error))
 
@@ -76,7 +76,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
         try:
             check_code(name)
             build({str(key): value for key, value in conf.items()})
-            if noted is not None and settings_of(conf_dir, name) != noted:
+            if "DVC_STAGE" in os.environ and are_edited(settings, read_settings(conf_dir), conf_dir, name):
                 raise ParamsError(
                     f"{PARAMS_FILE}, conf/",
                     f"settings of {name} were edited while it ran, and DVC would note the new ones. Run it again: what was "

@@ -86,12 +86,28 @@ def _check_keys(node: yaml.Node | None) -> None:
             _check_keys(value)
 
 
-def settings_of(conf_dir: Path, name: str) -> tuple[object, ...]:
-    """Return what DVC notes of a stage's settings when it has ended; it must be what the stage began with."""
-    params = read_params()
-    files = (conf_dir / f"{name}.yaml", conf_dir / "run.yaml", *_tokenizer_file(conf_dir, name))
-    recordings = section_of(params, "raw").get("dir") if name == "event" else ""
-    return section_of(params, name), recordings, [path.read_bytes() for path in files if path.is_file()]
+def read_settings(conf_dir: Path) -> dict[str, bytes]:
+    """Return all that a stage's settings may stand in, as it is now, by its path; nothing is parsed."""
+    files = [PARAMS_FILE, *conf_dir.glob("*.yaml"), *(conf_dir / "tokenizer").glob("*.yaml")]
+    return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+
+def are_edited(before: dict[str, bytes], now: dict[str, bytes], conf_dir: Path, name: str) -> bool:
+    """Whether what DVC notes of a stage's settings when it has ended is not what the stage began with."""
+    return before != now and _noted(before, conf_dir, name) != _noted(now, conf_dir, name)
+
+
+def _noted(settings: dict[str, bytes], conf_dir: Path, name: str) -> object:
+    """What of settings `dvc.yaml` names for a stage: its section of `params.yaml`, and its files."""
+    try:
+        params = yaml.safe_load(settings.get(str(PARAMS_FILE), b"")) or {}
+        section = params.get(name, {})
+        recordings = params.get("raw", {}).get("dir") if name == "event" else ""
+        files = [conf_dir / f"{name}.yaml", conf_dir / "run.yaml"]
+        files += [conf_dir / "tokenizer" / f"{section.get('tokenizer')}.yaml"] if name == "fsl" else []
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # half written, or something else than sections of knobs
+        return settings
+    return section, recordings, [settings.get(str(path)) for path in files]
 
 
 def register_knobs() -> None:

@@ -142,7 +142,11 @@ def _load_module(name: str) -> tuple[ModuleType, str]:
         spec.loader = loader = _LoaderOf(source, name, str(spec.origin))
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # where dataclasses and others look for it
-        loader.exec_module(module)
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)  # as an import does
+            raise
         _modules[name, sha256] = module
     return _modules[name, sha256], sha256
 

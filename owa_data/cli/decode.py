@@ -71,10 +71,11 @@ def run(options: argparse.Namespace) -> int:
         raise DecodeUsageError(
             f"{options.source} holds no event, so nothing is written{': ' if problems else ''}{'; '.join(problems[:3])}"
         )
-    num_messages, num_left_out = write_recording(options.output, parts)
+    written = write_recording(options.output, parts)
     num_broken = sum(len(part.broken) for part in parts)
-    left_out = f", {num_left_out} screens without an image left out" if num_left_out else ""
-    print(f"{options.output}: {num_messages} messages, {num_broken} broken spans{left_out}")
+    left_out = f", {written.num_left_out} screens without an image left out" if written.num_left_out else ""
+    moved = f", {written.num_moved} from before time 0 put at 0" if written.num_moved else ""
+    print(f"{options.output}: {written.num_messages} messages, {num_broken} broken spans{left_out}{moved}")
     problems = [
         f"{f'row {index} of these, ' if len(parts) > 1 else ''}{line}"
         for index, part in enumerate(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,15 @@ from owa_data.encoding.decoded import UNKNOWN_SCREEN, Decoded
 from owa_data.encoding.events import EventKind
 
 
-def write_recording(path: Path, parts: Sequence[Decoded]) -> tuple[int, int]:
+class Written(NamedTuple):
+    """Messages written, screens without a known image left out, and of the messages those with a time before 0 that were put at 0."""
+
+    num_messages: int
+    num_left_out: int
+    num_moved: int
+
+
+def write_recording(path: Path, parts: Sequence[Decoded]) -> Written:
     """Write decoded events in time order.
 
     Screens whose image is not known are left out. References to media are relative to the recording's folder, as they were recorded: put the
@@ -22,7 +31,7 @@ def write_recording(path: Path, parts: Sequence[Decoded]) -> tuple[int, int]:
         parts: Decoded rows or texts, at absolute times.
 
     Returns:
-        The number of messages written, and of screens left out.
+        Counts of what became of the events.
     """
     from mcap_owa.highlevel import OWAMcapWriter
     from owa.msgs.desktop.keyboard import KeyboardEvent
@@ -56,9 +65,10 @@ def write_recording(path: Path, parts: Sequence[Decoded]) -> tuple[int, int]:
         with OWAMcapWriter(part) as writer:
             for index in order.tolist():
                 time_ns, topic, message_class, payload = known[index]
-                # An action shift may put what no hint says the time of before 0, which a recording cannot hold.
                 writer.write_message(message_class.model_validate_json(payload), topic=topic, timestamp=max(time_ns, 0))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return len(known), len(rows) - len(known)
+    # An action shift may put what no hint says the time of before 0, which a recording cannot hold.
+    num_moved = sum(time_ns < 0 for time_ns, *_ in known)
+    return Written(len(known), len(rows) - len(known), num_moved)

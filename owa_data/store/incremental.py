@@ -205,7 +205,9 @@ def build_dataset(plan: Plan, out_dir: Path, cache: ShardCache, runtime: Runtime
         num_bytes = _bytes_of([task.episode for task in tasks])
         with (
             progress_bar(conversion.kind, [task.episode.input_bytes for task in tasks], shown=runtime.progress) as advance,
-            closing(run_tasks(_make_shard, tasks, runtime, preload=_needs(type(conversion)), num_bytes=num_bytes)) as results,
+            closing(
+                run_tasks(_make_shard, tasks, runtime, preload=_modules_of(type(conversion)), num_bytes=num_bytes)
+            ) as results,
         ):
             for position, record in results:
                 if runtime.executor == "dask":
@@ -238,13 +240,13 @@ def _bytes_of(episodes: Sequence[EpisodeInput]) -> float:
     return sum(math.inf if is_url(episode.input_path) else episode.input_bytes for episode in episodes)
 
 
-def _needs(conversion: type[Conversion]) -> list[str]:
+def _modules_of(conversion: type[Conversion]) -> list[str]:
     return [conversion.__module__]
 
 
 def expect_build(conversion: type[Conversion], episodes: Sequence[EpisodeInput], runtime: RuntimeParams) -> None:
     """Have workers import what a build of all these episodes needs while this process still prepares it; see `expect_tasks`."""
-    expect_tasks(len(episodes), runtime, preload=_needs(conversion), num_bytes=_bytes_of(episodes))
+    expect_tasks(len(episodes), runtime, preload=_modules_of(conversion), num_bytes=_bytes_of(episodes))
 
 
 def _check_shared(cache: ShardCache, record: ShardRecord) -> None:

@@ -123,3 +123,12 @@ def test_binned_under_dvc(make_repo):
     (repo.root / "my_bins.py").write_text(MY_BINS)
     repo.set_params(binned__bin_function="my_bins:by_interval")
     assert "binned: 3 converted, 0 reused" in repo.run("dvc", "repro", "binned")
+
+
+def test_a_module_that_fails_to_load_is_loaded_anew(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "half_bins.py").write_text("raise RuntimeError('half')")
+    with pytest.raises(ParamsError, match="RuntimeError: half"):
+        find_bin_function("half_bins:by_interval")
+    (tmp_path / "half_bins.py").write_text(MY_BINS)
+    assert find_bin_function("half_bins:by_interval")[1]

@@ -177,6 +177,7 @@ def test_times_and_ids_beyond_all_bounds(factorized_dataset: Path, tmp_path: Pat
     (tmp_path / "back.txt").write_text(key.format(0, 0, 0) + key.format(9, 9, 9))
     assert run(tmp_path / "back.txt", "--encoder", "factorized", "--start-ns", 0, "-o", tmp_path / "back.mcap") == 0
     assert [time for time, *_ in messages_of(tmp_path / "back.mcap")] == [0, 0]
+    assert "2 messages, 0 broken spans, 1 from before time 0 put at 0" in capsys.readouterr().out
     row = rows_of(factorized_dataset)[0]
     (tmp_path / "ids.json").write_text(json.dumps([2**70, -(2**70), *row["input_ids"][: row["num_tokens"]]]))
     assert run(tmp_path / "ids.json", "--dataset", factorized_dataset, "-o", tmp_path / "ids.mcap") == 0

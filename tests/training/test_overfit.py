@@ -63,7 +63,7 @@ def test_learned_by_heart(family, tmp_path, one_thread):
     assert share_of_events >= 0.8
 
     path = tmp_path / "recordings/arena/predicted.mcap"
-    num_written, num_left_out = write_recording(path, predicted)
+    num_written, num_left_out, _ = write_recording(path, predicted)
     assert num_left_out == 0
     with OWAMcapReader(path) as reader:
         messages = list(reader.iter_messages())
