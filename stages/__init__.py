@@ -15,6 +15,7 @@ from stages.start import INTERRUPTED, end_at_once  # first of all
 import gc
 import json
 import logging
+import logging.config
 import os
 import signal
 import sys
@@ -26,7 +27,8 @@ from owa_data.cli.repository import PARAMS_FILE, ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
-from stages.conf import are_edited, check_conf, compose_once, read_settings, register_knobs
+from stages.conf import check_conf, compose_once, plain, recall, register_knobs, remember
+from stages.settings import are_edited, read_settings
 
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
@@ -52,30 +54,27 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
     if not conf_dir.is_dir() or not PARAMS_FILE.is_file():
         sys.exit(f"there is no conf/ and {PARAMS_FILE} in {Path.cwd()}: run stages from the root of the repository")
     ask_for_shard_cache()
-    # Hydra is imported here: worker processes import the stage's module anew and need none of it.
-    import hydra
-    from omegaconf import OmegaConf
-
     from owa_data.store.executors import keep_freed_memory
     from owa_data.store.lean_arrow import spare_pandas
 
     spare_pandas()
     keep_freed_memory()  # what is little work is done in this process
+    unchanged = not sys.argv[1:]  # by the command line
     try:
-        check_conf(conf_dir, name)
-        register_knobs()
         settings = read_settings(conf_dir)
+        composed = recall(name, settings) if unchanged else None
+        if composed is None:
+            check_conf(conf_dir, name)
+            register_knobs()
     except (OwaDataError, OSError) as error:
         sys.exit(str(error))
 
-    def main(cfg: Any) -> None:
-        conf = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        assert isinstance(conf, dict)
+    def main(conf: Conf) -> None:
         if signal.getsignal(signal.SIGINT) is end_at_once:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             check_code(name)
-            build({str(key): value for key, value in conf.items()})
+            build(conf)
             if "DVC_STAGE" in os.environ and are_edited(settings, read_settings(conf_dir), conf_dir, name):
                 raise ParamsError(
                     f"{PARAMS_FILE}, conf/",
@@ -88,8 +87,15 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
 
     if "DVC_STAGE" in os.environ:
         end_with_starter("DVC")
-    cfg = None if sys.argv[1:] else compose_once(conf_dir, name)
-    hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(main)(cfg)
+    if composed is None and unchanged and (composed := compose_once(conf_dir, name)):
+        remember(name, settings, composed)
+    if composed is not None:
+        logging.config.dictConfig(composed.logging)
+        main(composed.conf)
+    else:
+        import hydra
+
+        hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(lambda cfg: main(plain(cfg)))()
 
 
 def take_knobs(conf: Conf, model: type[P], section: str) -> P:

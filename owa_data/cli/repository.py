@@ -89,12 +89,17 @@ def check_code(stage: str) -> None:
 _asked: dict[Path, subprocess.Popen[str]] = {}
 
 
+def dvc_root() -> Path | None:
+    """Return the root of the DVC repository that holds the working directory, None where there is none."""
+    return next((folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / ".dvc").is_dir()), None)
+
+
 def usual_dvc_cache() -> Path | None:
     """Return DVC's cache folder where no setting moves it: `.dvc/cache` of the repository that holds the working directory.
 
     None where there is no repository, or where any of DVC's config files says something of the cache's place: then DVC must be asked.
     """
-    root = next((folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / ".dvc").is_dir()), None)
+    root = dvc_root()
     if root is None:
         return None
     # The files that DVC reads, see `dvc config --help`: of the repository, of the user, of the system.

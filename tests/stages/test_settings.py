@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.conf import are_edited, read_settings
+from stages.settings import are_edited, read_settings
 
 PARAMS = "raw:\n  dir: a\nevent:\n  rate: 1\nfsl:\n  tokenizer: byte\n"
 

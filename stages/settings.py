@@ -1,0 +1,38 @@
+"""The files that a stage's settings stand in, as bytes: what it began with, and whether that was edited while it ran."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from owa_data.cli.repository import PARAMS_FILE
+
+Settings = dict[str, bytes]
+"""Content of `params.yaml` and of each YAML file below `conf/`, by path."""
+
+
+def read_settings(conf_dir: Path) -> Settings:
+    """Return all that a stage's settings may stand in, as it is now; nothing is parsed."""
+    below = [Path(folder, name) for folder, _, names in os.walk(conf_dir, followlinks=True) for name in names]
+    files = [PARAMS_FILE, *(path for path in below if path.suffix == ".yaml")]
+    return {str(path): path.read_bytes() for path in sorted(files) if path.is_file()}
+
+
+def are_edited(before: Settings, now: Settings, conf_dir: Path, name: str) -> bool:
+    """Whether what DVC notes of a stage's settings when it has ended is not what the stage began with."""
+    return before != now and _noted(before, conf_dir, name) != _noted(now, conf_dir, name)
+
+
+def _noted(settings: Settings, conf_dir: Path, name: str) -> object:
+    """What of settings `dvc.yaml` names for a stage: its section of `params.yaml`, and its files."""
+    try:
+        params = yaml.safe_load(settings.get(str(PARAMS_FILE), b"")) or {}
+        section = params.get(name, {})
+        recordings = params.get("raw", {}).get("dir") if name == "event" else ""
+        files = [conf_dir / f"{name}.yaml", conf_dir / "run.yaml"]
+        files += [conf_dir / "tokenizer" / f"{section.get('tokenizer')}.yaml"] if name == "fsl" else []
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # half written, or something else than sections of knobs
+        return settings
+    return section, recordings, [settings.get(str(path)) for path in files]

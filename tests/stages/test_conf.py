@@ -1,0 +1,108 @@
+"""A stage's conf: what Hydra composed is remembered for the same files, and only for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import conf
+from stages.conf import Composed, compose_once, recall, register_knobs, remember
+from stages.settings import Settings, read_settings
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSED = Composed({"rate_hz": 20}, {"version": 1})
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings() -> Settings:
+    return read_settings(Path.cwd() / "conf")
+
+
+@pytest.mark.parametrize("stage", ["raw", "event", "fsl", "binned"])
+def test_a_remembered_conf_is_what_hydra_composes(repository: Path, stage: str) -> None:
+    assert recall(stage, settings()) is None
+    register_knobs()
+    composed = compose_once(repository / "conf", stage)
+    assert composed is not None
+    assert composed.conf["runtime"]["executor"] == "local"
+    remember(stage, settings(), composed)
+    assert recall(stage, settings()) == composed
+    assert recall("other", settings()) is None
+
+
+@pytest.mark.parametrize(
+    "file", ["params.yaml", "conf/run.yaml", "conf/event.yaml", "conf/tokenizer/byte.yaml", "conf/new/group.yaml"]
+)
+def test_another_setting_is_composed_anew(repository: Path, file: str) -> None:
+    remember("event", settings(), COMPOSED)
+    assert recall("event", settings()) == COMPOSED
+    Path(file).parent.mkdir(exist_ok=True)
+    with Path(file).open("a") as opened:
+        opened.write("\n")
+    assert recall("event", settings()) is None
+
+
+def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("event", settings(), COMPOSED)
+    monkeypatch.setattr(conf, "version", lambda package: f"{package} 99")
+    assert recall("event", settings()) is None
+
+
+def test_another_folder_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("event", settings(), COMPOSED)
+    of_here = settings()
+    (repository / "below").mkdir()
+    monkeypatch.chdir(repository / "below")
+    assert recall("event", of_here) is None
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "${now:%Y}", "${ hydra:runtime.cwd }", "${${params:raw.dir}:x}"])
+def test_what_is_not_in_the_files_is_not_remembered(repository: Path, value: str) -> None:
+    with Path("conf/event.yaml").open("a") as opened:
+        opened.write(f"more: {value}\n")
+    remember("event", settings(), COMPOSED)
+    assert recall("event", settings()) is None
+
+
+def test_values_that_would_come_back_as_others_are_not_remembered(repository: Path) -> None:
+    remember("event", settings(), Composed({"rates": (20, 60)}, {}))
+    assert recall("event", settings()) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\x82\xa3key", b"\x82\xa3key\xc0\xa8composed\xc0"])
+def test_a_damaged_memory_counts_as_none(repository: Path, content: bytes) -> None:
+    remember("event", settings(), COMPOSED)
+    (repository / ".dvc/tmp/owa-data/event.conf").write_bytes(content)
+    assert recall("event", settings()) is None
+
+
+def test_without_a_repository_nothing_is_remembered(repository: Path) -> None:
+    shutil.rmtree(repository / ".dvc")
+    remember("event", settings(), COMPOSED)
+    assert recall("event", settings()) is None
+    assert not (repository / ".dvc").exists()
+
+
+def test_a_stage_run_again_does_not_import_hydra(repository: Path) -> None:
+    def modules_of_a_run() -> tuple[bool, str]:
+        command = [sys.executable, "-X", "importtime", "-m", "stages.raw"]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+        return " hydra.main" in done.stderr, done.stdout
+
+    first, second = modules_of_a_run(), modules_of_a_run()
+    assert (first[0], second[0]) == (True, False)
+    assert first[1] == second[1]
+    assert "data/sample/metadata.jsonl" in first[1]
