@@ -12,6 +12,7 @@ import zstandard
 from owa_data.raw import messages
 from owa_data.raw.columns import read_columns
 from owa_data.raw.layout import read_layout
+from owa_data.raw.payloads import PayloadPool
 from owa_data.store.source import open_source
 
 FORMS = {"screen": messages.Screen, "keyboard": messages.Keyboard, "mouse/raw": messages.RawMouse}
@@ -60,7 +61,7 @@ def _decompress(path: Path) -> None:
 
 def _payloads(path: Path) -> dict[str, list[bytes]]:
     with open_source(path) as source:
-        columns, _ = read_columns(source, read_layout(source), set(FORMS))
+        columns, _ = read_columns(source, read_layout(source), set(FORMS), PayloadPool())
     return {topic: part.payloads.to_pylist() for topic, part in columns.items()}
 
 

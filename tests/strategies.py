@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from owa_data.event.rows import wrap_payloads
 from owa_data.raw.messages import KEYBOARD, MOUSE, RAW_MOUSE, SCREEN, WINDOW
+from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
 
 START_NS = 1_750_000_000_000_000_000
@@ -78,7 +79,7 @@ def event_table(rows: list[tuple[int, str, str, dict[str, object]]]) -> pa.Table
     payloads = pa.array(
         [json.dumps(payload, separators=(",", ":"), ensure_ascii=False) for *_, payload in rows], pa.large_string()
     )
-    wrapped = wrap_payloads(kinds, codes, times, payloads) if rows else pa.array([], pa.binary())
+    wrapped = wrap_payloads(kinds, codes, times, Payloads.of(payloads)) if rows else pa.array([], pa.binary())
     arrays = [
         pa.array(["a.mcap"] * len(rows), pa.string()),
         pa.array([topic for _, topic, _, _ in rows], pa.string()),

@@ -23,7 +23,7 @@ from owa_data.params import EventParams, TopicParams
 from owa_data.raw import messages
 from owa_data.raw.columns import MessageColumns, read_columns
 from owa_data.raw.layout import read_layout
-from owa_data.raw.payloads import Payloads, offsets_of
+from owa_data.raw.payloads import PayloadPool, Payloads
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
 from owa_data.store.shards import batch_bounds
@@ -41,14 +41,14 @@ KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
 
 @dataclass(frozen=True)
 class TopicRows:
-    """Event rows of one topic and type: times and places int64 (m,), payloads as JSON text (m,), and the counts of its messages."""
+    """Event rows of one topic and type: times and places int64 (m,), payloads (m,) in the pool, and the counts of its messages."""
 
     topic: str
     message_type: str
     times_ns: Int64s
     places: Int64s
     interval_index: Int64s
-    payloads: pa.LargeStringArray
+    payloads: Payloads
     counts: Counts
 
 
@@ -60,6 +60,7 @@ class _Inside:
     interval_index: Int64s
     payloads: Payloads
     intervals: Intervals
+    pool: PayloadPool
 
 
 def convert_recording(
@@ -90,7 +91,8 @@ def convert_recording(
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
     layout = read_layout(source)
-    columns, damage = read_columns(source, layout, topics | hotkey, trust=trust)
+    pool = PayloadPool()
+    columns, damage = read_columns(source, layout, topics | hotkey, pool, trust=trust)
     if damage and trust != "nothing":
         remedy = (
             "It was sound when it was indexed: index it anew with `dvc repro --force raw`"
@@ -111,13 +113,13 @@ def convert_recording(
             num_messages = len(columns[topic.topic])
             counts.append(topic_counts(num_messages, 0, {"told_by_mouse_raw": num_messages}))
         elif topic.topic in columns:
-            parts = list(_convert_topic(name, topic, columns[topic.topic], selected))
+            parts = list(_convert_topic(name, topic, columns[topic.topic], selected, pool))
         rows += parts
         ledger["topics"][topic.topic] = add_counts([*counts, *(part.counts for part in parts)])
     ledger["num_intervals"] = len(selected)
     ledger["active_ns"] = int((selected[:, 1] - selected[:, 0]).sum())
     ledger["rows"] = sum(len(part.times_ns) for part in rows)
-    return _iter_batches(rows, episode_path), ledger
+    return _iter_batches(rows, pool, episode_path), ledger
 
 
 def _activity_times(
@@ -148,13 +150,19 @@ def _activity_times(
     )
 
 
-def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selected: Intervals) -> Iterator[TopicRows]:
+def _convert_topic(
+    name: str, topic: TopicParams, columns: MessageColumns, selected: Intervals, pool: PayloadPool
+) -> Iterator[TopicRows]:
     codes_of: dict[str, list[int]] = {}
     for code, recorded_type in enumerate(columns.message_types):
         codes_of.setdefault(messages.current_type(recorded_type), []).append(code)
     for message_type, codes in codes_of.items():
         # An old name and today's are one type: screens of both are thinned together, a key pressed under one is released under the other.
-        of_type = np.flatnonzero(np.isin(columns.type_codes, codes))
+        of_type = (
+            np.arange(len(columns))
+            if len(codes) == len(columns.message_types)
+            else np.flatnonzero(np.isin(columns.type_codes, codes))
+        )
         recorded_type = columns.message_types[codes[0]]
         interval_index = intervals.index_of(selected, columns.times_ns[of_type])
         inside = of_type[interval_index >= 0]
@@ -163,8 +171,8 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
         if not columns.is_json:
             dropped["not_json"] = len(inside)
             inside, interval_index = inside[:0], interval_index[:0]
-        messages_in = _Inside(columns.times_ns[inside], interval_index, columns.payloads.take(inside), selected)
-        resampled, texts, sources = _resample(name, topic, recorded_type, message_type, messages_in)
+        messages_in = _Inside(columns.times_ns[inside], interval_index, columns.payloads.take(inside), selected, pool)
+        resampled, payloads, sources = _resample(name, topic, recorded_type, message_type, messages_in)
         for reason, number in resampled.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
         num_added = int(resampled.is_added.sum())
@@ -174,14 +182,14 @@ def _convert_topic(name: str, topic: TopicParams, columns: MessageColumns, selec
             resampled.times_ns,
             columns.places[inside[sources]],
             interval_index[sources],
-            texts,
+            payloads,
             topic_counts(len(of_type), len(resampled.sources) - num_added, dropped, **resampled.altered),
         )
 
 
 def _resample(
     name: str, topic: TopicParams, recorded_type: str, message_type: str, inside: _Inside
-) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+) -> tuple[Resampled, Payloads, Int64s]:
     """Resample by what the messages are. Returns the rows, their payloads, and for each row its message among `inside`."""
     check_kind(name, topic, message_type)
     if topic.as_raw or message_type == messages.RAW_MOUSE:
@@ -198,7 +206,7 @@ def _resample(
         can_drop = np.ones(int(valid.sum()), np.bool_)
     sound = _only(inside, valid)
     resampled = _thin(topic, sound, can_drop)
-    return _finish(resampled, _text(sound.payloads.take(resampled.sources)), (INVALID, valid))
+    return _finish(resampled, sound.payloads.take(resampled.sources), (INVALID, valid))
 
 
 def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
@@ -222,7 +230,7 @@ def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
         )
 
 
-def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
     if message_type == messages.MOUSE:
         rows, valid = messages.decode_mouse(inside.payloads)
         sound = _only(inside, valid)
@@ -264,12 +272,12 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
     return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))
 
 
-def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
     vk, pressed, valid = messages.keyboard_columns(inside.payloads)
     sound = _only(inside, valid)
     if topic.resample != "repeat_held_keys":
         # Keys are never thinned out: a rate limits motion and frames alone.
-        return _finish(resample.keep_all(sound.times_ns), _text(sound.payloads), (INVALID, valid))
+        return _finish(resample.keep_all(sound.times_ns), sound.payloads, (INVALID, valid))
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
     added = resampled.sources[resampled.is_added]
@@ -282,19 +290,19 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
     return _finish(resampled, texts, (INVALID, valid))
 
 
-def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
     # Screens are chosen by time and only the chosen ones are parsed: leaving out others first would not change which
     # are chosen. Where a chosen one is unusable, all are parsed and the choice is made among the usable ones.
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
     chosen = inside.payloads.take(resampled.sources)
     payloads, valid = messages.normalize_screens(chosen, recorded_type)
     if valid.all():
-        return _finish(resampled, _text(payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
+        return _finish(resampled, _pooled(inside, payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
     usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
     payloads, _ = messages.normalize_screens(sound.payloads.take(resampled.sources), recorded_type)
-    return _finish(resampled, _text(payloads), (INVALID, usable))
+    return _finish(resampled, _pooled(inside, payloads), (INVALID, usable))
 
 
 def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
@@ -309,17 +317,15 @@ def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
 def _only(inside: _Inside, mask: Bools) -> _Inside:
     if mask.all():
         return inside
-    return _Inside(inside.times_ns[mask], inside.interval_index[mask], inside.payloads.take(mask), inside.intervals)
+    return _Inside(inside.times_ns[mask], inside.interval_index[mask], inside.payloads.take(mask), inside.intervals, inside.pool)
 
 
-def _finish(
-    resampled: Resampled, texts: pa.LargeStringArray, *filters: tuple[str, Bools]
-) -> tuple[Resampled, pa.LargeStringArray, Int64s]:
+def _finish(resampled: Resampled, payloads: Payloads, *filters: tuple[str, Bools]) -> tuple[Resampled, Payloads, Int64s]:
     """Count what was filtered out before resampling, and name each row's message among all that came in.
 
     Args:
         resampled: Rows of the messages that passed all filters.
-        texts: Their payloads.
+        payloads: Their payloads.
         *filters: Reason and mask of each filter in turn; a mask is over what the one before let through.
     """
     dropped = dict(resampled.dropped)
@@ -327,45 +333,39 @@ def _finish(
     for reason, mask in filters:
         dropped[reason] = int(len(mask) - mask.sum())
         passed = passed[mask]
-    return replace(resampled, dropped=dropped), texts, passed[resampled.sources]
+    return replace(resampled, dropped=dropped), payloads, passed[resampled.sources]
 
 
-def _text(payloads: Payloads) -> pa.LargeStringArray:
-    return payloads.to_arrow().view(pa.large_string())  # valid ones are UTF-8, which a cast would check again
+def _pooled(inside: _Inside, payloads: Payloads) -> Payloads:
+    """Return payloads that may be written anew as payloads in the pool."""
+    if payloads.octets is inside.payloads.octets or not len(payloads):
+        return payloads
+    return Payloads(inside.pool.octets, *inside.pool.add(payloads))
 
 
-def _lengths(texts: pa.LargeStringArray) -> Int64s:
-    """Bytes of each text, int64 (n,)."""
-    return np.diff(offsets_of(texts))
-
-
-def _texts(
-    sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]
-) -> pa.LargeStringArray:
+def _texts(sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]) -> Payloads:
     """Return the payloads of resampled rows: as recorded, but where `is_new` those that `write_new` gives, in order."""
-    recorded = _text(sound.payloads.take(resampled.sources[~is_new]))
-    if not is_new.any():
-        return recorded
-    place = np.empty(len(is_new), np.int64)
-    place[~is_new] = np.arange(len(recorded))
-    place[is_new] = np.arange(len(recorded), len(is_new))
-    return pa.concat_arrays([recorded, write_new()]).take(pa.array(place))
+    payloads = sound.payloads.take(resampled.sources)
+    if is_new.any():
+        payloads.starts[is_new], payloads.ends[is_new] = sound.pool.add_arrow(write_new())
+    return payloads
 
 
-def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.RecordBatch]:
+def _iter_batches(rows: list[TopicRows], pool: PayloadPool, episode_path: str) -> Iterator[pa.RecordBatch]:
     if not rows:
         return
     kinds = [(part.topic, part.message_type) for part in rows]
     codes = np.repeat(np.arange(len(rows)), [len(part.times_ns) for part in rows])
     times_ns = np.concatenate([part.times_ns for part in rows])
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
-    payloads = pa.concat_arrays([part.payloads for part in rows])
+    starts = np.concatenate([part.payloads.starts for part in rows])
+    payloads = Payloads(pool.octets, starts, np.concatenate([part.payloads.ends for part in rows]))
     order = np.lexsort((np.concatenate([part.places for part in rows]), times_ns))
     topics = pa.array([topic for topic, _ in kinds])
     types = pa.array([message_type for _, message_type in kinds])
-    for start, stop in batch_bounds(_lengths(payloads)[order], ROWS_PER_BATCH):
+    for start, stop in batch_bounds((payloads.ends - payloads.starts)[order], ROWS_PER_BATCH):
         chosen = order[start:stop]
-        wrapped = wrap_payloads(kinds, codes[chosen], times_ns[chosen], payloads.take(pa.array(chosen)))
+        wrapped = wrap_payloads(kinds, codes[chosen], times_ns[chosen], payloads.take(chosen))
         arrays = [
             pa.repeat(pa.scalar(episode_path), len(chosen)),
             topics.take(pa.array(codes[chosen])),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from owa_data.raw.integers import decimal_text
 from owa_data.raw.payloads import Payloads, offsets_of
 
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
@@ -30,7 +31,7 @@ _MIDDLE = ',"message":"'
 
 
 def wrap_payloads(
-    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], payloads: pa.LargeStringArray
+    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], payloads: Payloads
 ) -> pa.BinaryArray:
     """Write the `mcap_message` column.
 
@@ -38,7 +39,7 @@ def wrap_payloads(
         kinds: Topic and message type of each code.
         codes: Index into `kinds`, int64 (n,).
         times_ns: int64 (n,).
-        payloads: JSON payloads (n,).
+        payloads: JSON payloads in UTF-8 (n,).
 
     Returns:
         Arrow binary (n,).
@@ -47,9 +48,11 @@ def wrap_payloads(
     rows = pa.array(codes)
     heads = pa.array([head for head, _ in envelopes], pa.large_string()).take(rows)
     tails = pa.array([tail for _, tail in envelopes], pa.large_string()).take(rows)
-    times = pa.array(times_ns).cast(pa.large_string())
+    times = decimal_text(times_ns)
     middle, nothing = pa.scalar(_MIDDLE, pa.large_string()), pa.scalar("", pa.large_string())
-    wrapped = pc.binary_join_element_wise(heads, times, middle, _escape(payloads), tails, nothing)
+    wrapped = pc.binary_join_element_wise(
+        heads, times, middle, _escape(payloads.to_arrow().view(pa.large_string())), tails, nothing
+    )
     return wrapped.cast(pa.large_binary()).cast(pa.binary())
 
 

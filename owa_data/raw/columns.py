@@ -23,7 +23,7 @@ from owa_data.raw.chunks import (
     spans_by_walk,
 )
 from owa_data.raw.layout import Damage, Layout, count_indexed, find_hidden_chunks
-from owa_data.raw.payloads import PayloadCollector, Payloads
+from owa_data.raw.payloads import PayloadPool, Payloads
 from owa_data.raw.records import MAX_TIME_NS, Channel, Chunk, MalformedRecordError
 from owa_data.store.source import ByteSource, Trust
 
@@ -150,7 +150,7 @@ def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], damage: list[Damag
 
 
 def read_columns(
-    source: ByteSource, layout: Layout, topics: AbstractSet[str], *, trust: Trust = "nothing"
+    source: ByteSource, layout: Layout, topics: AbstractSet[str], pool: PayloadPool, *, trust: Trust = "nothing"
 ) -> tuple[dict[str, MessageColumns], list[Damage]]:
     """Read the messages of some topics.
 
@@ -158,25 +158,27 @@ def read_columns(
         source: The recording.
         layout: Its layout, from `read_layout`.
         topics: Topics wanted. One that the recording lacks is absent from the result.
+        pool: Takes the payloads.
         trust: See `iter_chunks`.
 
     Returns:
         Columns by topic, and the damage met in chunks (those of the layout not repeated).
     """
     damage: list[Damage] = []
-    collector = PayloadCollector()
+    # What chunks unfold to is their claim; the file's size is none.
+    pool.reserve(min(2 * source.size_bytes, sum(chunk.uncompressed_bytes for chunk in layout.chunks)))
     parts: list[_Part] = []
     base = 0
     for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, damage=damage):
         octets = np.frombuffer(chunk.content, np.uint8)
         for channel_id, spans in chunk.spans.items():
-            starts, ends = collector.add(Payloads(octets, spans.starts, spans.ends))
+            starts, ends = pool.add(Payloads(octets, spans.starts, spans.ends))
             parts.append(_Part(layout.channels[channel_id], base + spans.starts, starts, ends, spans.times_ns))
         base += len(chunk.content)
     by_topic: dict[str, list[_Part]] = {}
     for part in sorted(parts, key=lambda part: int(part.places[0])):
         by_topic.setdefault(part.channel.topic, []).append(part)
-    octets = collector.octets
+    octets = pool.octets
     return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, damage
 
 

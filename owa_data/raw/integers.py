@@ -1,4 +1,4 @@
-"""The integers of many JSON payloads of one shape, parsed column by column.
+"""The integers of many JSON payloads of one shape, parsed column by column; and columns of integers written as text.
 
 Input: `Payloads`. Output: the rows that share a shape, and their integers as NumPy columns.
 
@@ -19,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from owa_data.raw.payloads import Payloads, stretches_of
 
@@ -185,7 +186,7 @@ def match_shape(payloads: Payloads, shape: Shape, names: tuple[bytes, ...]) -> t
     ]
     matches = np.concatenate([found for found, _ in parts])
     values = np.concatenate([block for _, block in parts], axis=1)
-    return matches, values if matches.all() else values[:, matches]
+    return matches, values if matches.all() else values.take(np.flatnonzero(matches), axis=1)  # a fifth of a mask's time
 
 
 def _match_block(payloads: Payloads, shape: Shape, columns: list[int]) -> tuple[Bools, Int64s]:
@@ -249,49 +250,55 @@ def _match_literal(octets: Octets, places: Int64s, words: Sequence[_LiteralWord]
         word.clear(matches, column)
 
 
-def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, Bools]:
-    """Pass over a minus at `cursor`; return the word after it, its last byte cleared, and where there was one."""
+def _take_sign(words: UInt64s, cursor: Int64s) -> tuple[UInt64s, UInt64s]:
+    """Pass over a minus at `cursor`; return the word after it, its last byte cleared, and 1 where there was one, else 0."""
     found = words[cursor]
-    is_negative = found & _LOW_BYTE == _MINUS
-    if is_negative.any():
-        cursor += is_negative
-        found >>= is_negative.astype(np.uint64) << _THREE
-    return found, is_negative
+    negative = (found & _LOW_BYTE == _MINUS).astype(np.uint64)
+    if negative.any():
+        cursor += negative.view(np.int64)
+        found >>= negative << _THREE
+    return found, negative
 
 
 def _num_digits(found: UInt64s) -> UInt64s:
     """Return how many of a word's first bytes are digits, 0 to 8."""
     # A byte is a digit if, with the bits of "0" flipped, it is below 10: neither it nor it plus 6 has a bit in the high half.
-    flipped = found ^ _ZEROS
-    others = ((flipped + _SIXES) | flipped) & _HIGH_HALVES
+    others = found ^ _ZEROS
+    others |= others + _SIXES
+    others &= _HIGH_HALVES
     # The number of bits below the lowest set one, 64 where there is none.
-    return np.bitwise_count((others & (~others + _ONE)) - _ONE).astype(np.uint64) >> _THREE
+    return np.bitwise_count((others - _ONE) & ~others).astype(np.uint64) >> _THREE
+
+
+def _is_plain(found: UInt64s, negative: UInt64s, num_digits: UInt64s) -> Bools:
+    """Whether a word begins with an integer in JSON's form: at least one digit, and no zero before others or after a minus."""
+    return (num_digits > 0) & ((found & _LOW_BYTE != _ZERO) | (num_digits + negative == _ONE))
 
 
 def _read_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> Int64s:
     """Read an integer of at most 8 characters and pass over it; clear `matches` where there is none in its plain form."""
-    found, is_negative = _take_sign(words, cursor)
+    found, negative = _take_sign(words, cursor)
     num_digits = _num_digits(found)
-    starts_with_zero = found & _LOW_BYTE == _ZERO
-    matches &= (num_digits > 0) & ~(starts_with_zero & ((num_digits > _ONE) | is_negative))
+    matches &= _is_plain(found, negative, num_digits)
     # The digits as the word's last bytes, zeros before them.
     value = (found & _LOW_HALVES) << ((_EIGHT - num_digits) << _THREE)
     for factor, shift, mask in _STEPS:
-        value = (value * factor >> shift) & mask
+        value *= factor
+        value >>= shift
+        value &= mask
     cursor += num_digits.view(np.int64)
-    signed = value.view(np.int64)
-    return np.where(is_negative, -signed, signed)
+    sign = negative.view(np.int64)
+    return (value.view(np.int64) ^ -sign) + sign
 
 
 def _pass_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> None:
     """Pass over an integer that fits int64; clear `matches` where there is none in its plain form."""
-    first, is_negative = _take_sign(words, cursor)
+    first, negative = _take_sign(words, cursor)
     num_digits = _num_digits(first)
-    starts_with_zero = first & _LOW_BYTE == _ZERO
-    matches &= (num_digits > 0) & ~(starts_with_zero & ((num_digits > _ONE) | is_negative))
+    matches &= _is_plain(first, negative, num_digits)
     total = num_digits.view(np.int64).copy()
     # A word holds 8 digits, the first one 7 where a minus was shifted out.
-    full = _EIGHT - is_negative
+    full = _EIGHT - negative
     for _ in range(2):
         goes_on = num_digits == full
         if not goes_on.any():
@@ -301,3 +308,22 @@ def _pass_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> None:
         total += num_digits.view(np.int64)
     matches &= (total < MAX_DIGITS) | ((total == MAX_DIGITS) & (first & _LOW_BYTE < _NINE))
     cursor += total
+
+
+_FOURS = np.array([list(b"%04d" % number) for number in range(10_000)], np.uint8).view("<u4").ravel()  # the digits of each
+
+
+def decimal_text(values: Int64s) -> pa.LargeStringArray:
+    """Write integers, int64 (n,), in their plain form. Those of 19 digits, as times in ns are, in a third of Arrow's time."""
+    if not len(values) or values.min() < 10 ** (MAX_DIGITS - 1):
+        return pa.array(values).cast(pa.large_string())
+    fours = np.empty((len(values), 5), "<u4")  # 20 digits
+    rest = values
+    for column in range(4, 0, -1):
+        quotient = rest // 10_000
+        fours[:, column] = _FOURS[rest - 10_000 * quotient]
+        rest = quotient
+    fours[:, 0] = _FOURS[rest]
+    digits = np.ascontiguousarray(fours.view(np.uint8).reshape(-1, 20)[:, 20 - MAX_DIGITS :])
+    offsets = np.arange(0, digits.size + 1, MAX_DIGITS)
+    return pa.LargeStringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.raw.integers import fixed_shape, match_shape
+from owa_data.raw.integers import decimal_text, fixed_shape, match_shape
 from owa_data.raw.payloads import Payloads, offsets_of
 
 KEYBOARD = "desktop/KeyboardEvent"
@@ -270,13 +270,16 @@ def raw_mouse_columns(payloads: Payloads) -> tuple[Int64s, Bools]:
         int64 (m, 5): last_x, last_y, us_flags, button_flags, button_data of the valid payloads; and the mask of valid payloads.
     """
     names = RawMouse.__struct_fields__
-    table, valid = np.zeros((len(payloads), len(names)), np.int64), np.zeros(len(payloads), np.bool_)
+    columns, valid = np.zeros((len(names), len(payloads)), np.int64), np.zeros(len(payloads), np.bool_)
     groups, rest = _split_alike(payloads, RawMouse, names)
     for group in groups:
-        for column, name in enumerate(names):
-            table[group.rows, column] = group.integers.get(name, getattr(group.message, name))
-        flags = table[group.rows, names.index("button_flags")]
+        for column, name in zip(columns, names, strict=True):
+            values = group.integers.get(name, getattr(group.message, name))
+            if np.any(values):  # most of the time there is no button
+                column[group.rows] = values
+        flags = group.integers.get("button_flags", group.message.button_flags)
         valid[group.rows] = (flags >= 0) & (flags <= MAX_BUTTON_FLAGS)
+    table = columns.T
     rows, rest_valid = decode_payloads(payloads.take(rest), RawMouse)
     fields = itertools.chain.from_iterable(map(attrgetter(*names), rows))
     table[rest[rest_valid]] = np.fromiter(fields, np.int64, len(names) * len(rows)).reshape(-1, len(names))
@@ -301,27 +304,26 @@ def write_raw_mouse(table: Int64s, times_ns: Int64s) -> pa.LargeStringArray:
         values = table[:, column]
         # Buttons are the same in all rows while the mouse only moves: one text for all.
         is_constant = len(values) > 0 and bool((values == values[0]).all())
-        parts += [f'{"," if column else "{"}"{name}":', str(values[0]) if is_constant else _decimal(values)]
-    parts += [',"device_handle":null,"timestamp":', _decimal(times_ns), "}"]
+        parts += [f'{"," if column else "{"}"{name}":', str(values[0]) if is_constant else decimal_text(values)]
+    parts += [',"device_handle":null,"timestamp":', decimal_text(times_ns), "}"]
     return _joined(parts)
 
 
 def write_keyboard(vk: Int64s, pressed: Bools, times_ns: Int64s) -> pa.LargeStringArray:
     """Write keyboard payloads as the current `KeyboardEvent` does."""
     kinds = pa.array(["release", "press"], pa.large_string()).take(pa.array(pressed.astype(np.int64)))
-    parts = ['{"event_type":"', kinds, '","vk":', _decimal(vk), ',"timestamp":', _decimal(times_ns), "}"]
+    parts = ['{"event_type":"', kinds, '","vk":', decimal_text(vk), ',"timestamp":', decimal_text(times_ns), "}"]
     return _joined(parts)
 
 
 def _joined(parts: Sequence[str | pa.LargeStringArray]) -> pa.LargeStringArray:
     import pyarrow.compute as pc  # see _join_lines
 
-    large = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in (*parts, "")]
-    return pc.binary_join_element_wise(*large)
-
-
-def _decimal(values: Int64s) -> pa.LargeStringArray:
-    return pa.array(values).cast(pa.large_string())
+    merged: list[Any] = []
+    for is_text, run in itertools.groupby(parts, key=lambda part: isinstance(part, str)):
+        columns = list(run)
+        merged += [pa.scalar("".join(columns), pa.large_string())] if is_text else columns  # each takes 10 ns per row
+    return pc.binary_join_element_wise(*merged, pa.scalar("", pa.large_string()))
 
 
 def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, Bools]:

@@ -96,33 +96,55 @@ class Payloads:
         return [self.octets[start:end].tobytes() for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
 
-class PayloadCollector:
-    """Payloads copied together from buffers that do not last.
+class PayloadPool:
+    """Payloads copied together into one buffer that grows.
 
     Copying takes 20 ns per payload where payloads are about as long as each other, else 100 ns, and memory for all of them as long as the longest of
     those added with it, at most twice their bytes.
     """
 
     def __init__(self) -> None:
-        self._octets = bytearray()
+        self._buffer = np.empty(0, np.uint8)
+        self._num_bytes = 0
+
+    def reserve(self, num_bytes: int) -> None:
+        """Make room for so much in all; it becomes memory only where it is written to."""
+        if num_bytes > len(self._buffer):
+            larger = np.empty(num_bytes, np.uint8)
+            larger[: self._num_bytes] = self.octets
+            self._buffer = larger
 
     def add(self, payloads: Payloads) -> tuple[Int64s, Int64s]:
         """Copy at least one payload; return where they begin and end in `octets`, int64 (n,)."""
         num_bytes = payloads.ends - payloads.starts
         width = max(1, int(num_bytes.max()))
-        base = len(self._octets)
         if width * len(payloads) > 2 * int(num_bytes.sum()):
-            copied = Payloads.of(payloads.to_arrow())
-            self._octets += copied.octets.data
-            return base + copied.starts, base + copied.ends
+            return self.add_arrow(payloads.to_arrow())
         # Stretches as long as the longest; one that would reach over the end of its buffer begins before its payload.
         stretches = stretches_of(payloads.octets, width)
         begins = np.minimum(payloads.starts, len(stretches) - 1)
-        self._octets += stretches[begins].view(np.uint8).data
+        base = self._append(stretches[begins].view(np.uint8))
         starts = base + np.arange(0, width * len(payloads), width) + (payloads.starts - begins)
         return starts, starts + num_bytes
 
+    def add_arrow(self, payloads: pa.LargeBinaryArray | pa.LargeStringArray) -> tuple[Int64s, Int64s]:
+        """Copy the elements of an array without nulls; return where they begin and end in `octets`, int64 (n,)."""
+        copied = Payloads.of(payloads)
+        if not len(copied):
+            return copied.starts, copied.ends
+        first = int(copied.starts[0])
+        base = self._append(copied.octets[first : int(copied.ends[-1])]) - first
+        return base + copied.starts, base + copied.ends
+
+    def _append(self, octets: Octets) -> int:
+        start, end = self._num_bytes, self._num_bytes + len(octets)
+        if end > len(self._buffer):
+            self.reserve(2 * end)
+        self._buffer[start:end] = octets
+        self._num_bytes = end
+        return start
+
     @property
     def octets(self) -> Octets:
-        """What was copied; nothing may be added afterwards."""
-        return np.frombuffer(self._octets, np.uint8)
+        """What was copied so far; what is added later does not change it."""
+        return self._buffer[: self._num_bytes]

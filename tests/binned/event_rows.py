@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from owa_data.event.rows import wrap_payloads
 from owa_data.raw import messages
+from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
 
 EPISODE = "a/one.mcap"
@@ -47,7 +48,7 @@ def event_rows(rows: list[Row]) -> pa.Table:
         pa.array([topic for _, _, topic, _ in rows], pa.string()),
         pa.array(times_ns),
         pa.array([TOPICS[topic] for _, _, topic, _ in rows], pa.string()),
-        wrap_payloads(kinds, codes, times_ns, payloads) if rows else pa.array([], pa.binary()),
+        wrap_payloads(kinds, codes, times_ns, Payloads.of(payloads)) if rows else pa.array([], pa.binary()),
         pa.array([interval for _, interval, _, _ in rows], pa.int32()),
     ]
     return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mcap_owa.highlevel import McapMessage
 
 from owa_data.event.rows import unwrap_payloads, wrap_payloads
+from owa_data.raw.payloads import Payloads
 
 KINDS = [("screen", "desktop/ScreenCaptured"), ('od"d\\to pic', "x/Ü"), ("keyboard", "desktop/KeyboardEvent")]
 
@@ -20,7 +21,7 @@ def test_wrapping_is_the_ecosystems_form_and_unwrapping_undoes_it(rows: list[tup
     texts = pa.array([text for _, _, text in rows], pa.large_string())
     if not rows:
         return
-    wrapped = wrap_payloads(KINDS, codes, times, texts)
+    wrapped = wrap_payloads(KINDS, codes, times, Payloads.of(texts))
     for (code, time, text), message in zip(rows, wrapped.to_pylist(), strict=True):
         parsed = McapMessage.model_validate_json(message)
         assert (parsed.topic, parsed.message_type, parsed.timestamp, parsed.message.decode()) == (*KINDS[code], time, text)
@@ -34,7 +35,7 @@ def test_wrapping_is_the_ecosystems_form_and_unwrapping_undoes_it(rows: list[tup
 
 
 def test_literal() -> None:
-    wrapped = wrap_payloads([("keyboard", "K")], np.array([0]), np.array([17]), pa.array(['{"vk":87}'], pa.large_string()))
+    wrapped = wrap_payloads([("keyboard", "K")], np.array([0]), np.array([17]), Payloads.of([b'{"vk":87}']))
     assert wrapped.to_pylist() == [b'{"topic":"keyboard","timestamp":17,"message":"{\\"vk\\":87}","message_type":"K"}']
     message = McapMessage(topic="keyboard", timestamp=17, message=b'{"vk":87}', message_type="K")
     assert wrapped.to_pylist() == [message.model_dump_json().encode()]

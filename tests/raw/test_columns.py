@@ -10,6 +10,7 @@ from mcap_owa.highlevel import OWAMcapReader
 
 from owa_data.raw.columns import read_columns
 from owa_data.raw.layout import read_layout
+from owa_data.raw.payloads import PayloadPool
 from owa_data.store.source import MemorySource, Trust
 from tests.conftest import shared_path
 
@@ -18,7 +19,7 @@ TOPICS = {"screen", "keyboard", "mouse/raw", "mouse", "window", "keyboard/state"
 
 def read(path: Path, topics: set[str] = TOPICS, *, trust: Trust = "nothing") -> dict[str, list[tuple[int, bytes, str]]]:
     source = MemorySource(str(path), path.read_bytes())
-    columns, problems = read_columns(source, read_layout(source), topics, trust=trust)
+    columns, problems = read_columns(source, read_layout(source), topics, PayloadPool(), trust=trust)
     assert problems == []
     return {
         topic: [
@@ -118,7 +119,7 @@ def test_a_channel_keeps_its_type_whatever_declares_its_schema(tmp_path: Path) -
     content = path.read_bytes()
     for name, part in {"whole": content, "cut": content[: content.rindex(b'"b": 2') - 60]}.items():
         source = MemorySource(name, part)
-        columns, _ = read_columns(source, read_layout(source), {"first", "second"})
+        columns, _ = read_columns(source, read_layout(source), {"first", "second"}, PayloadPool())
         assert {topic: rows.message_types for topic, rows in columns.items()} == {
             "first": ("desktop/WindowInfo",),
             "second": ("desktop/WindowInfo",),

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owa_data.raw.payloads import PayloadCollector, Payloads
+from owa_data.raw.payloads import PayloadPool, Payloads
 
 
 def test_literal() -> None:
@@ -53,26 +53,38 @@ def test_more_than_are_copied_at_once() -> None:
 
 
 def test_collected_payloads_outlast_their_buffers() -> None:
-    collector = PayloadCollector()
+    pool = PayloadPool()
     buffer = bytearray(b"xx{1}{22}y")
     octets = np.frombuffer(buffer, np.uint8)
-    first = collector.add(Payloads(octets, np.array([2, 5]), np.array([5, 9])))
-    last = collector.add(Payloads(octets, np.array([9]), np.array([10])))  # where no longer stretch fits
+    first = pool.add(Payloads(octets, np.array([2, 5]), np.array([5, 9])))
+    last = pool.add(Payloads(octets, np.array([9]), np.array([10])))  # where no longer stretch fits
     buffer[:] = b"-" * len(buffer)
-    assert Payloads(collector.octets, *first).to_pylist() == [b"{1}", b"{22}"]
-    assert Payloads(collector.octets, *last).to_pylist() == [b"y"]
+    assert Payloads(pool.octets, *first).to_pylist() == [b"{1}", b"{22}"]
+    assert Payloads(pool.octets, *last).to_pylist() == [b"y"]
 
 
 @given(st.data())
 def test_any_payloads_can_be_collected(data: st.DataObject) -> None:
-    collector = PayloadCollector()
+    pool = PayloadPool()
     expected, starts, ends = [], [], []
     for _ in range(data.draw(st.integers(1, 4))):
         # Alike in length and not: both ways of copying.
         rows = data.draw(st.lists(st.one_of(st.binary(max_size=3), st.binary(min_size=8, max_size=60)), min_size=1, max_size=30))
         chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=40))
-        begin, end = collector.add(Payloads.of(rows).take(np.array(chosen, np.int64)))
+        begin, end = pool.add(Payloads.of(rows).take(np.array(chosen, np.int64)))
         starts.append(begin)
         ends.append(end)
         expected += [rows[index] for index in chosen]
-    assert Payloads(collector.octets, np.concatenate(starts), np.concatenate(ends)).to_pylist() == expected
+    assert Payloads(pool.octets, np.concatenate(starts), np.concatenate(ends)).to_pylist() == expected
+
+
+def test_a_pool_grows_and_earlier_views_stay() -> None:
+    pool = PayloadPool()
+    pool.reserve(4)
+    starts, ends = pool.add_arrow(pa.array(["skipped", "ab", "", "c"], pa.large_string())[1:])
+    early = Payloads(pool.octets, starts, ends)
+    pool.reserve(2)  # less than there is
+    more = pool.add(Payloads.of([b"0123456789"]))
+    assert early.to_pylist() == Payloads(pool.octets, starts, ends).to_pylist() == [b"ab", b"", b"c"]
+    assert Payloads(pool.octets, *more).to_pylist() == [b"0123456789"]
+    assert [len(places) for places in pool.add_arrow(pa.array([], pa.large_binary()))] == [0, 0]

@@ -13,6 +13,7 @@ from owa_data.params import EventParams, RawParams, RuntimeParams
 from owa_data.raw.build import build_index
 from owa_data.raw.index import UNCHECKED, read_claimed_facts, read_facts
 from owa_data.raw.layout import read_layout
+from owa_data.raw.payloads import PayloadPool
 from owa_data.raw.watch import write_watch_list
 from owa_data.store.digest_memory import DigestMemory
 from owa_data.store.executors import EpisodesFailedError
@@ -106,7 +107,7 @@ def test_only_index_and_wanted_chunks_are_fetched(s3_server: S3Server, tmp_path:
     source = RemoteSource("s3://recordings/long.mcap")
     from owa_data.raw.columns import read_columns
 
-    columns, problems = read_columns(source, read_layout(source), {"keyboard"}, trust="summary")
+    columns, problems = read_columns(source, read_layout(source), {"keyboard"}, PayloadPool(), trust="summary")
     assert not problems
     assert len(columns["keyboard"]) == 10_000
     assert 0.5 * source.size_bytes < source.num_bytes_fetched < 0.65 * source.size_bytes
