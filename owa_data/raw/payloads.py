@@ -1,7 +1,7 @@
 """Message contents: spans of one buffer, copied only when they are wanted as Arrow.
 
 What is chosen of them, by time or by content, is chosen by index arithmetic alone. Those of a recording are collected chunk by chunk into one buffer
-(`PayloadCollector`) while the unfolded chunk is still in cache.
+(`PayloadPool`) while the unfolded chunk is still in cache.
 """
 
 from __future__ import annotations
