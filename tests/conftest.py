@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from owa_data.binned.build import plan_binned
 from owa_data.event.build import plan_event
@@ -28,6 +29,10 @@ SHARED = Path(os.environ.get("OWA_DATA_TEST_SHARED", ROOT.parent / "shared"))
 TOY_PARAMS = SimulationParams(duration_s=4, screen_hz=30, clicks_hz=4, wheel_hz=2, keys_hz=4, idle_share=0.05, max_idle_s=0.5)
 TOY_FRAME_SIZE_PX = (200, 80)
 BUILT_SEQUENCE_LENGTH = 512
+
+# How long an example takes is the machine's affair: first imports alone can take longer than the usual 200 ms.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def shared_path(name: str) -> Path:

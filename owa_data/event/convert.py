@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.errors import DamagedError, ParamsError
+from owa_data.errors import DamagedError, EpisodeError, ParamsError
 from owa_data.event import activity, intervals, resample
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.grid import as_rate
@@ -87,6 +87,7 @@ def convert_recording(
     Raises:
         ParamsError: A resampling that does not fit the topic's messages.
         DamagedError: A recording that was sound, or was not checked before, is damaged where it was read.
+        EpisodeError: Its times are such that held keys would be repeated for years.
     """
     topics = {row.topic for row in params.topics.values()}
     hotkey = {KEYBOARD_TOPIC} if activity.uses_hotkey(params.intervals) else set()
@@ -113,7 +114,11 @@ def convert_recording(
             num_messages = len(columns[topic.topic])
             counts.append(topic_counts(num_messages, 0, {"told_by_mouse_raw": num_messages}))
         elif topic.topic in columns:
-            parts = list(_convert_topic(name, topic, columns[topic.topic], selected, pool))
+            try:
+                parts = list(_convert_topic(name, topic, columns[topic.topic], selected, pool))
+            except resample.BrokenClockError as error:
+                remedy = "Cut such stretches out (event.intervals.select=inactivity), or leave it out with raw.exclude"
+                raise EpisodeError(source.path, f"topic {topic.topic}: {error}. {remedy}") from error
         rows += parts
         ledger["topics"][topic.topic] = add_counts([*counts, *(part.counts for part in parts)])
     ledger["num_intervals"] = len(selected)

@@ -19,6 +19,21 @@ from owa_data.event.intervals import Intervals
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+MAX_REPEATS = 1 << 24
+"""Of one held key; at 30 Hz a key held for six days. More come of a clock that is wrong by years, and would take all memory."""
+
+
+class BrokenClockError(ValueError):
+    """A key would be held, from `start_ns` to `end_ns`, for longer than any key is."""
+
+    def __init__(self, start_ns: int, end_ns: int, num_repeats: int) -> None:
+        super().__init__(
+            f"a key held from {start_ns} to {end_ns} ns would be repeated {num_repeats:,} times: some of the times are wrong"
+        )
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.num_repeats = num_repeats
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -136,6 +151,9 @@ def repeat_held_keys(
         rate: Presses per second while held.
         vk: Key codes, int64 (n,).
         pressed: bool (n,).
+
+    Raises:
+        BrokenClockError: One key would be repeated more than `MAX_REPEATS` times.
     """
     order = np.lexsort((np.arange(len(times_ns)), vk, interval_index))  # per interval and key, in time order
     starts_key = _changes(interval_index[order], vk[order])
@@ -152,6 +170,9 @@ def repeat_held_keys(
     held_ns = ends_ns - times_ns[holds]
     # Repeat k = 1, 2, ... at ceil(k / rate), strictly before the end.
     num_repeats = period_of(np.maximum(held_ns - 1, 0), rate)
+    if num_repeats.max(initial=0) > MAX_REPEATS:
+        longest = int(np.argmax(num_repeats))
+        raise BrokenClockError(int(times_ns[holds[longest]]), int(ends_ns[longest]), int(num_repeats[longest]))
     sources = np.repeat(holds, num_repeats)
     nth = np.arange(len(sources)) - np.repeat(np.cumsum(num_repeats) - num_repeats, num_repeats) + 1
     added_ns = times_ns[sources] + -(-nth * NS_PER_S * rate.denominator // rate.numerator)

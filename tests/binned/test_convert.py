@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from owa_data.binned.bins import Bins, assign_events, bins_at_rate
@@ -167,7 +167,6 @@ def episodes(draw):
 RATES = {10: Fraction(10), 29.97: Fraction(2997, 100), 7: Fraction(7), 0.3: Fraction(3, 10), 1000: Fraction(1000)}
 
 
-@settings(deadline=None)
 @given(episodes(), st.sampled_from(sorted(RATES)))
 def test_each_event_is_in_exactly_one_bin_whose_edges_are_exact(rows, fps):
     events = read_events(event_rows(rows))
@@ -216,7 +215,6 @@ def replay(rows, starts_ns, intervals):
     return bins
 
 
-@settings(deadline=None)
 @given(episodes(), st.sampled_from([3, 7, 29.97]))
 def test_numbers_equal_a_plain_replay(rows, fps):
     found, _ = convert(rows, fps=fps)
@@ -229,7 +227,6 @@ def test_numbers_equal_a_plain_replay(rows, fps):
     assert all(row["keys_down"] == sorted(set(row["keys_down"])) for row in found)
 
 
-@settings(deadline=None)
 @given(episodes(), st.sampled_from([7, 29.97]), st.sampled_from(["all", "last", "before"]))
 def test_state_equals_a_plain_search(rows, fps, state):
     found, _ = convert(rows, fps=fps, state=state)

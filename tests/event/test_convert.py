@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 import yaml
 from mcap_owa.highlevel import McapMessage, OWAMcapWriter
+from owa.msgs.desktop.keyboard import KeyboardEvent
 from owa.msgs.desktop.mouse import MouseEvent, RawMouseEvent
 from owa.msgs.desktop.window import WindowInfo
 
 from owa_data.encoding.events import read_events
-from owa_data.errors import ParamsError
+from owa_data.errors import EpisodeError, ParamsError
 from owa_data.event.build import check_params
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, TopicParams
@@ -173,9 +174,14 @@ def test_motion_is_not_told_twice(toy_recordings: Path) -> None:
     assert counts["dropped"] == {"told_by_mouse_raw": counts["read"]}
 
 
-def test_one_key_pressed_all_the_time(tmp_path: Path) -> None:
-    from owa.msgs.desktop.keyboard import KeyboardEvent
+def test_a_key_held_for_years_is_told_with_its_recording(tmp_path: Path) -> None:
+    path = write(tmp_path / "broken.mcap", [(at, "keyboard", KeyboardEvent(event_type="press", vk=65)) for at in (1, 4 * 10**18)])
+    topics = {"keyboard": TopicParams(topic="keyboard", resample="repeat_held_keys", rate_hz=20)}
+    with pytest.raises(EpisodeError, match=r"broken\.mcap: topic keyboard: a key held from 1 to .* raw\.exclude"):
+        convert(path, EventParams(topics=topics, intervals=IntervalParams(select="whole_file")))
 
+
+def test_one_key_pressed_all_the_time(tmp_path: Path) -> None:
     path = write(tmp_path / "k.mcap", [(i, "keyboard", KeyboardEvent(event_type="press", vk=87)) for i in range(300)])
     table, ledger = convert(path, EventParams(topics={"k": TopicParams(topic="keyboard")}, intervals=WHOLE))
     assert ledger["topics"]["keyboard"] == {"read": 300, "kept": 300, "dropped": {}}

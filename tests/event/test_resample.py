@@ -133,6 +133,15 @@ def test_a_held_key_repeats_uniformly_until_release() -> None:
     assert rows.altered == {"added": 3, "held_at_interval_end": 0}
 
 
+def test_a_key_held_for_years_is_a_broken_clock() -> None:
+    moments = np.array([17, 10**18], np.int64)
+    pressed = np.array([True, False])
+    table = intervals.normalize([(0, 10**18 + 1)])
+    with pytest.raises(resample.BrokenClockError, match="held from 17 to 1000000000000000000 ns") as broken:
+        resample.repeat_held_keys(moments, zeros(moments), table, as_rate(30), np.array([65, 65]), pressed)
+    assert broken.value.num_repeats > 10**10
+
+
 def test_a_key_held_over_the_intervals_end_stops_there() -> None:
     table = intervals.normalize([(0, 450 * MS), (1000 * MS, 2000 * MS)])
     moments = times(0, 1100, 1150)

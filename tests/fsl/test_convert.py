@@ -57,7 +57,7 @@ def test_golden_rows_equal_upstreams() -> None:
     assert rows["images"].to_pylist() == json.loads(gzip.decompress(shared_path("golden/images.json.gz").read_bytes()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(event_tables(), st.sampled_from([100, 256, 4096]), st.sampled_from([0.0, 0.1]), st.booleans())
 def test_columns_agree_with_each_other(table: pa.Table, length: int, shift: float, texts: bool) -> None:
     rows, ledger = convert(table, max_sequence_length=length, time_shift_seconds_for_action=shift, write_texts=texts)
@@ -86,7 +86,7 @@ def test_columns_agree_with_each_other(table: pa.Table, length: int, shift: floa
 
 
 @given(event_tables())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_batching_changes_nothing(table: pa.Table) -> None:
     from owa_data.fsl import convert as module
 

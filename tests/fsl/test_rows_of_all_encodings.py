@@ -31,7 +31,7 @@ from tests.conftest import shared_path
 from tests.fsl.test_tokenizer import BYTE, internvl3
 from tests.strategies import START_NS, all_messages, event_table, event_tables
 
-BOUNDED = settings(deadline=None, max_examples=6)
+BOUNDED = settings(max_examples=6)
 REAL = ["internvl3", "smolvlm2"]
 
 
@@ -171,7 +171,7 @@ def test_timestamps_of_hierarchical_count_from_the_first_message() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", *REAL])
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_fuzzed_ids(tokenizer: str, data) -> None:
     """Whole events of a stream with random ids between them are all recovered; every broken span lies where the ids were put."""

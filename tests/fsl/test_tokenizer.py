@@ -97,7 +97,7 @@ def real_pieces() -> PieceTable:
     return PieceTable.from_ids(factorized().pieces, extended.ids_of_pieces(factorized().pieces))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(table=event_tables(keyboard_messages() | raw_mouse_messages() | screen_messages(), max_size=8))
 def test_ids_equal_tokenizing_the_text_event_by_event(real_tokenizer, real_pieces: PieceTable, table) -> None:
     encoded = factorized().encode(read_events(table))
