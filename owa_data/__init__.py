@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         load_from_disk,
     )
 
+__version__ = "0.1.0"
+
 __all__ = [
     "auto_set_transform",
     "create_binned_dataset_transform",

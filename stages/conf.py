@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import sys
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,17 @@ def _place(name: str) -> Path:
 
 def _key(name: str, settings: Settings) -> str:
     """All that a composed conf depends on: the settings, this code, and Hydra's."""
-    code = [Path(__file__).read_bytes(), *(version(package).encode() for package in ("hydra-core", "omegaconf"))]
-    parts = [name, list(SECTIONS), str(Path.cwd()), sys.version, code, sorted(settings.items())]
+    packages = [Path(place) for package in ("hydra", "omegaconf") for place in _places_of(package)]
+    code = [Path(__file__), *(path for package in packages for path in (package / "__init__.py", package / "version.py"))]
+    contents = [path.read_bytes() for path in code if path.is_file()]  # with the versions
+    parts = [name, list(SECTIONS), str(Path.cwd()), sys.version, contents, sorted(settings.items())]
     return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
+
+
+def _places_of(package: str) -> list[str]:
+    """Where a package lies; it is not imported."""
+    spec = find_spec(package)
+    return list(spec.submodule_search_locations or []) if spec else []
 
 
 def compose_once(conf_dir: Path, name: str) -> Composed | None:

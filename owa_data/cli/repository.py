@@ -6,13 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 import yaml
 
+from owa_data import __version__
 from owa_data.errors import ParamsError
 from owa_data.params import RawParams, validate_params
 from owa_data.store.code_digest import source_digest
@@ -66,7 +66,7 @@ def ask_to_commit(path: Path) -> str:
 
 def code_of(stage: str) -> str:
     """Return what stands for the installed code of a stage: version and digest of the sources that shape its bytes."""
-    return f"{version('owa-data')} {source_digest('index' if stage == 'raw' else stage)[:16]}"
+    return f"{__version__} {source_digest('index' if stage == 'raw' else stage)[:16]}"
 
 
 def check_code(stage: str) -> None:

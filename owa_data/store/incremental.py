@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from filelock import FileLock
 
+from owa_data import __version__
 from owa_data.errors import ParamsError
 from owa_data.params import RuntimeParams
 from owa_data.schema import SCHEMA_VERSION
@@ -219,7 +219,7 @@ def build_dataset(plan: Plan, out_dir: Path, cache: ShardCache, runtime: Runtime
         lineage = Lineage(
             kind=conversion.kind,
             schema_version=SCHEMA_VERSION[conversion.kind],
-            code_version=version("owa-data"),
+            code_version=__version__,
             source_digest=source_digest(conversion.kind),
             params=plan.key_params,
             facts=plan.facts,

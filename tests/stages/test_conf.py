@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,17 @@ def test_another_setting_is_composed_anew(repository: Path, file: str) -> None:
     assert recall("event", settings()) is None
 
 
-def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", ["hydra", "omegaconf"])
+def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     remember("event", settings(), COMPOSED)
-    monkeypatch.setattr(conf, "version", lambda package: f"{package} 99")
+    other = repository / "upgraded" / package
+    shutil.copytree(conf._places_of(package)[0], other, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(
+        conf, "_places_of", lambda name: [str(other)] if name == package else find_spec(name).submodule_search_locations
+    )
+    assert recall("event", settings()) == COMPOSED
+    file = other / ("__init__.py" if package == "hydra" else "version.py")
+    file.write_text(file.read_text().replace("__version__ = ", "__version__ = '99' + "))
     assert recall("event", settings()) is None
 
 
