@@ -88,7 +88,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
     if "DVC_STAGE" in os.environ:
         end_with_starter("DVC")
     if composed is None and unchanged and (composed := compose_once(conf_dir, name)):
-        remember(name, settings, composed)
+        remember(conf_dir, name, settings, composed)
     if composed is not None:
         logging.config.dictConfig(composed.logging)
         main(composed.conf)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import yaml
 from owa_data.cli.repository import PARAMS_FILE, dvc_root, read_params, section_of
 from owa_data.errors import ParamsError
 from owa_data.params import SECTIONS
-from stages.settings import Settings
+from stages.settings import Settings, read_settings
 
 # A value that is not in the files, such as ${oc.env:HOME}, ${now:...} or ${hydra:...}. `}:` ends a name that is itself looked up.
 _FROM_ELSEWHERE = re.compile(rb"\$\{\s*(?!params:)[^}\s:]*\s*:|\}:")
@@ -52,8 +53,17 @@ def recall(name: str, settings: Settings) -> Composed | None:
     return remembered.composed if remembered.key == _key(name, settings) else None
 
 
-def remember(name: str, settings: Settings, composed: Composed) -> None:
-    """Remember a conf for `recall`; not where it holds more than what the settings say, nor where there is no DVC repository."""
+def remember(conf_dir: Path, name: str, settings: Settings, composed: Composed) -> None:
+    """Remember a conf for `recall`; not where it holds more than what the settings say, nor where there is no DVC repository.
+
+    Args:
+        conf_dir: Where Hydra composed it from.
+        name: The stage.
+        settings: As they were before that; what Hydra read may be others, where they are edited just then.
+        composed: The conf.
+    """
+    if read_settings(conf_dir) != settings:
+        return
     content = msgspec.msgpack.encode(_Remembered(_key(name, settings), composed))
     if (
         any(map(_FROM_ELSEWHERE.search, settings.values()))
@@ -67,7 +77,8 @@ def remember(name: str, settings: Settings, composed: Composed) -> None:
         beside.write_bytes(content)
         beside.replace(place)
     except OSError:  # no repository, or not ours to write to: Hydra composes next time
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _place(name: str) -> Path:

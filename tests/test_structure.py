@@ -60,7 +60,11 @@ def test_data_flows_one_way(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if room not in ALLOWED:
         return
-    others = {name.split(".")[1] for name in imports_of(path) if name.startswith("owa_data.")} - {room, "load_from_disk", "__version__"}
+    others = {name.split(".")[1] for name in imports_of(path) if name.startswith("owa_data.")} - {
+        room,
+        "load_from_disk",
+        "__version__",
+    }
     assert others <= ALLOWED[room], f"{room} must not import {others - ALLOWED[room]}"
     assert not {name.split(".")[0] for name in imports_of(path)} & {"hydra", "omegaconf"}
 

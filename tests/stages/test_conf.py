@@ -39,7 +39,7 @@ def test_a_remembered_conf_is_what_hydra_composes(repository: Path, stage: str) 
     composed = compose_once(repository / "conf", stage)
     assert composed is not None
     assert composed.conf["runtime"]["executor"] == "local"
-    remember(stage, settings(), composed)
+    remember(repository / "conf", stage, settings(), composed)
     assert recall(stage, settings()) == composed
     assert recall("other", settings()) is None
 
@@ -48,7 +48,7 @@ def test_a_remembered_conf_is_what_hydra_composes(repository: Path, stage: str) 
     "file", ["params.yaml", "conf/run.yaml", "conf/event.yaml", "conf/tokenizer/byte.yaml", "conf/new/group.yaml"]
 )
 def test_another_setting_is_composed_anew(repository: Path, file: str) -> None:
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     assert recall("event", settings()) == COMPOSED
     Path(file).parent.mkdir(exist_ok=True)
     with Path(file).open("a") as opened:
@@ -58,7 +58,7 @@ def test_another_setting_is_composed_anew(repository: Path, file: str) -> None:
 
 @pytest.mark.parametrize("package", ["hydra", "omegaconf"])
 def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     other = repository / "upgraded" / package
     shutil.copytree(conf._places_of(package)[0], other, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(
@@ -71,7 +71,7 @@ def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.Monke
 
 
 def test_another_folder_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     of_here = settings()
     (repository / "below").mkdir()
     monkeypatch.chdir(repository / "below")
@@ -82,25 +82,41 @@ def test_another_folder_composes_anew(repository: Path, monkeypatch: pytest.Monk
 def test_what_is_not_in_the_files_is_not_remembered(repository: Path, value: str) -> None:
     with Path("conf/event.yaml").open("a") as opened:
         opened.write(f"more: {value}\n")
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     assert recall("event", settings()) is None
 
 
 def test_values_that_would_come_back_as_others_are_not_remembered(repository: Path) -> None:
-    remember("event", settings(), Composed({"rates": (20, 60)}, {}))
+    remember(repository / "conf", "event", settings(), Composed({"rates": (20, 60)}, {}))
+    assert recall("event", settings()) is None
+
+
+def test_a_conf_of_files_that_were_edited_meanwhile_is_not_remembered(repository: Path) -> None:
+    before = settings()
+    edited = Path("params.yaml").read_text().replace("rate_hz: 20", "rate_hz: 60")
+    Path("params.yaml").write_text(edited)  # after the stage has looked at it, before Hydra does
+    remember(repository / "conf", "event", before, COMPOSED)
+    assert recall("event", before) is None
+    assert recall("event", settings()) is None
+
+
+def test_a_place_that_cannot_be_written_to_stops_nothing(repository: Path) -> None:
+    shutil.rmtree(repository / ".dvc/tmp")
+    (repository / ".dvc/tmp").write_text("a file")
+    remember(repository / "conf", "event", settings(), COMPOSED)
     assert recall("event", settings()) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x82\xa3key", b"\x82\xa3key\xc0\xa8composed\xc0"])
 def test_a_damaged_memory_counts_as_none(repository: Path, content: bytes) -> None:
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     (repository / ".dvc/tmp/owa-data/event.conf").write_bytes(content)
     assert recall("event", settings()) is None
 
 
 def test_without_a_repository_nothing_is_remembered(repository: Path) -> None:
     shutil.rmtree(repository / ".dvc")
-    remember("event", settings(), COMPOSED)
+    remember(repository / "conf", "event", settings(), COMPOSED)
     assert recall("event", settings()) is None
     assert not (repository / ".dvc").exists()
 
