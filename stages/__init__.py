@@ -27,7 +27,8 @@ from owa_data.cli.repository import PARAMS_FILE, ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
-from stages.conf import check_conf, compose_once, plain, recall, register_knobs, remember
+from stages.conf import check_conf, compose_once, plain, register_knobs
+from stages.remembered import recall, remember
 from stages.settings import are_edited, read_settings
 
 Conf = dict[str, Any]

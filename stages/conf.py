@@ -1,103 +1,25 @@
 """The conf of a stage: `conf/<stage>.yaml` composed by Hydra with the knobs of `params.yaml`.
 
-Hydra takes 0.3 s to be imported and to compose, and what it makes of the same files is the same, so it is remembered in DVC's folder for
-what may be deleted. Hydra is imported where it is needed: not for remembered confs, nor by worker processes, which import the stage's module anew.
+Hydra is imported where it is needed: not for remembered confs (`stages/remembered.py`), nor by worker processes, which import the stage's module anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import sys
-from contextlib import suppress
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 
-from owa_data.cli.repository import PARAMS_FILE, dvc_root, read_params, section_of
+from owa_data.cli.repository import PARAMS_FILE, read_params, section_of
 from owa_data.errors import ParamsError
 from owa_data.params import SECTIONS
-from stages.settings import Settings, read_settings
+from stages.remembered import Composed
 
-# A value that is not in the files, such as ${oc.env:HOME}, ${now:...} or ${hydra:...}. `}:` ends a name that is itself looked up.
-_FROM_ELSEWHERE = re.compile(rb"\$\{\s*(?!params:)[^}\s:]*\s*:|\}:")
-
-
-class Composed(msgspec.Struct, frozen=True):
-    """A composed conf.
-
-    Attributes:
-        conf: Plain values, every `${...}` resolved.
-        logging: For `logging.config.dictConfig`.
-    """
-
-    conf: dict[str, Any]
-    logging: dict[str, Any]
-
-
-class _Remembered(msgspec.Struct, frozen=True):
-    key: str
-    composed: Composed
-
-
-def recall(name: str, settings: Settings) -> Composed | None:
-    """Return what Hydra made of these very settings before, None where that is not known. Cost: 1 ms."""
-    try:
-        remembered = msgspec.msgpack.decode(_place(name).read_bytes(), type=_Remembered)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return remembered.composed if remembered.key == _key(name, settings) else None
-
-
-def remember(conf_dir: Path, name: str, settings: Settings, composed: Composed) -> None:
-    """Remember a conf for `recall`; not where it holds more than what the settings say, nor where there is no DVC repository.
-
-    Args:
-        conf_dir: Where Hydra composed it from.
-        name: The stage.
-        settings: As they were before that; what Hydra read may be others, where they are edited just then.
-        composed: The conf.
-    """
-    if read_settings(conf_dir) != settings:
-        return
-    content = msgspec.msgpack.encode(_Remembered(_key(name, settings), composed))
-    if (
-        any(map(_FROM_ELSEWHERE.search, settings.values()))
-        or msgspec.msgpack.decode(content, type=_Remembered).composed != composed
-    ):
-        return
-    place = _place(name)
-    beside = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(place)
-    except OSError:  # no repository, or not ours to write to: Hydra composes next time
-        with suppress(OSError):
-            beside.unlink()
-
-
-def _place(name: str) -> Path:
-    return (dvc_root() or Path()) / ".dvc" / "tmp" / "owa-data" / f"{name}.conf"
-
-
-def _key(name: str, settings: Settings) -> str:
-    """All that a composed conf depends on: the settings, this code, and Hydra's."""
-    packages = [Path(place) for package in ("hydra", "omegaconf") for place in _places_of(package)]
-    code = [Path(__file__), *(path for package in packages for path in (package / "__init__.py", package / "version.py"))]
-    contents = [path.read_bytes() for path in code if path.is_file()]  # with the versions
-    parts = [name, list(SECTIONS), str(Path.cwd()), sys.version, contents, sorted(settings.items())]
-    return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
-
-
-def _places_of(package: str) -> list[str]:
-    """Where a package lies; it is not imported."""
-    spec = find_spec(package)
-    return list(spec.submodule_search_locations or []) if spec else []
+# References to other values of the conf, or to params.yaml; all others bring in what is in no file of settings, as ${oc.env:HOME} or ${now:%Y} do.
+_REFERENCE = re.compile(r"\$\{(params:)?(?!hydra\b)[\w.]+\}")
 
 
 def compose_once(conf_dir: Path, name: str) -> Composed | None:
@@ -107,15 +29,17 @@ def compose_once(conf_dir: Path, name: str) -> Composed | None:
         The conf; None where it cannot be composed, which Hydra's main tells without a traceback, or where conf asks for more of Hydra.
     """
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from hydra.types import RunMode
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
     try:
         with initialize_config_dir(str(conf_dir), job_name=name, version_base="1.3"):
             cfg = compose(name, return_hydra_config=True)
+            loaded = GlobalHydra.instance().config_loader().compute_defaults_list(name, [], RunMode.RUN).defaults
         hydra_conf = cfg.hydra
         if hydra_conf.callbacks or hydra_conf.job.env_set or hydra_conf.mode == RunMode.MULTIRUN:
             return None
@@ -123,11 +47,32 @@ def compose_once(conf_dir: Path, name: str) -> Composed | None:
             return None
         HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
         log_conf = plain(hydra_conf.job_logging)
+        unresolved: list[Any] = [
+            OmegaConf.to_container(hydra_conf.job_logging),
+            OmegaConf.to_container(OmegaConf.load(PARAMS_FILE)),
+        ]
         with open_dict(cfg):
             del cfg["hydra"]
-        return Composed(plain(cfg), log_conf)
+        unresolved.append(OmegaConf.to_container(cfg))
+        is_below = all(".." not in Path(str(entry.config_path)).parts for entry in loaded)
+        return Composed(
+            plain(cfg), log_conf, is_below and not any("${" in _REFERENCE.sub("", text) for text in _texts(unresolved))
+        )
     except (HydraException, OmegaConfBaseException):
         return None
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """Every text in nested lists and dicts, keys included."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _texts(key)
+            yield from _texts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _texts(value)
+    elif isinstance(tree, str):
+        yield tree
 
 
 def plain(cfg: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What console commands read from the repository in the working directory: `params.yaml` and the shard cache."""
+"""What console commands and stages find in the repository in the working directory: `params.yaml`, `code.yaml`, and the shard cache."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import conf
-from stages.conf import Composed, compose_once, recall, register_knobs, remember
+from stages import remembered
+from stages.conf import compose_once, register_knobs
+from stages.remembered import Composed, recall, remember
 from stages.settings import Settings, read_settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,7 +24,7 @@ COMPOSED = Composed({"rate_hz": 20}, {"version": 1})
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,9 +61,9 @@ def test_another_setting_is_composed_anew(repository: Path, file: str) -> None:
 def test_another_hydra_composes_anew(repository: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     remember(repository / "conf", "event", settings(), COMPOSED)
     other = repository / "upgraded" / package
-    shutil.copytree(conf._places_of(package)[0], other, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(remembered._places_of(package)[0], other, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(
-        conf, "_places_of", lambda name: [str(other)] if name == package else find_spec(name).submodule_search_locations
+        remembered, "_places_of", lambda name: [str(other)] if name == package else find_spec(name).submodule_search_locations
     )
     assert recall("event", settings()) == COMPOSED
     file = other / ("__init__.py" if package == "hydra" else "version.py")
@@ -78,16 +79,56 @@ def test_another_folder_composes_anew(repository: Path, monkeypatch: pytest.Monk
     assert recall("event", of_here) is None
 
 
-@pytest.mark.parametrize("value", ["${oc.env:HOME}", "${now:%Y}", "${ hydra:runtime.cwd }", "${${params:raw.dir}:x}"])
-def test_what_is_not_in_the_files_is_not_remembered(repository: Path, value: str) -> None:
-    with Path("conf/event.yaml").open("a") as opened:
-        opened.write(f"more: {value}\n")
-    remember(repository / "conf", "event", settings(), COMPOSED)
+def composed_now(stage: str = "event") -> Composed:
+    register_knobs()
+    composed = compose_once(Path.cwd() / "conf", stage)
+    assert composed is not None
+    return composed
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("conf/event.yaml", "more: ${oc.env:HOME}"),
+        ("conf/event.yaml", 'more: "\\x24{oc.env:HOME}"'),
+        ("conf/event.yaml", 'more: "${oc\\\n  .env:HOME}"'),
+        ("conf/event.yaml", "more: ${oc.env:${params:event.intervals.select},home}"),
+        ("conf/event.yaml", "more: ${now:%Y}"),
+        ("conf/event.yaml", "more: ${ hydra:runtime.cwd }"),
+        ("conf/event.yaml", "hydra: {job_logging: {formatters: {simple: {datefmt: '${hydra.run.dir}'}}}}"),
+        ("params.yaml", "more: [{raw: '${oc.env:HOME}'}]"),
+    ],
+)
+def test_what_is_not_in_the_files_is_not_remembered(repository: Path, file: str, text: str) -> None:
+    with Path(file).open("a") as opened:
+        opened.write(f"{text}\n")
+    composed = composed_now()
+    assert not composed.of_files_alone
+    remember(repository / "conf", "event", settings(), composed)
     assert recall("event", settings()) is None
 
 
-def test_values_that_would_come_back_as_others_are_not_remembered(repository: Path) -> None:
-    remember(repository / "conf", "event", settings(), Composed({"rates": (20, 60)}, {}))
+def test_a_file_outside_conf_is_not_remembered(repository: Path) -> None:
+    (repository / "team.yaml").write_text("fps: 25\n")
+    conf = Path("conf/binned.yaml")
+    conf.write_text(conf.read_text().replace("knobs/runtime,", "knobs/runtime, ../team@_global_,"))
+    composed = composed_now("binned")
+    assert composed.conf["fps"] == 25
+    assert not composed.of_files_alone
+
+
+def test_references_within_the_files_are_remembered(repository: Path) -> None:
+    with Path("conf/event.yaml").open("a") as opened:
+        opened.write("more: ${out_dir}/${params:raw.dir}\n")
+    composed = composed_now()
+    assert composed.conf["more"] == "data/event/data/sample/recordings"
+    remember(repository / "conf", "event", settings(), composed)
+    assert recall("event", settings()) == composed
+
+
+@pytest.mark.parametrize("value", [(20, 60), 10**30, Path("a")])
+def test_values_that_would_come_back_as_others_are_not_remembered(repository: Path, value: object) -> None:
+    remember(repository / "conf", "event", settings(), Composed({"rates": value}, {}))
     assert recall("event", settings()) is None
 
 
@@ -101,7 +142,6 @@ def test_a_conf_of_files_that_were_edited_meanwhile_is_not_remembered(repository
 
 
 def test_a_place_that_cannot_be_written_to_stops_nothing(repository: Path) -> None:
-    shutil.rmtree(repository / ".dvc/tmp")
     (repository / ".dvc/tmp").write_text("a file")
     remember(repository / "conf", "event", settings(), COMPOSED)
     assert recall("event", settings()) is None
@@ -111,6 +151,15 @@ def test_a_place_that_cannot_be_written_to_stops_nothing(repository: Path) -> No
 def test_a_damaged_memory_counts_as_none(repository: Path, content: bytes) -> None:
     remember(repository / "conf", "event", settings(), COMPOSED)
     (repository / ".dvc/tmp/owa-data/event.conf").write_bytes(content)
+    assert recall("event", settings()) is None
+
+
+def test_one_flipped_bit_is_noticed(repository: Path) -> None:
+    remember(repository / "conf", "event", settings(), COMPOSED)
+    place = repository / ".dvc/tmp/owa-data/event.conf"
+    content = place.read_bytes()
+    assert b"rate_hz\x14" in content
+    place.write_bytes(content.replace(b"rate_hz\x14", b"rate_hz\x15"))
     assert recall("event", settings()) is None
 
 
