@@ -31,6 +31,9 @@ from stages.conf import check_conf, compose_once, plain, register_knobs
 from stages.remembered import recall, remember
 from stages.settings import are_edited, read_settings
 
+STAGE_KEYS = {"runtime", "dry_run", "index", "in_dir", "out_dir", "metrics_dir", "plots_dir"}
+"""What a conf holds beside the knobs of its section: the keys of `conf/run.yaml` and of `conf/<stage>.yaml` itself."""
+
 Conf = dict[str, Any]
 P = TypeVar("P", bound=Params)
 
@@ -105,8 +108,7 @@ def take_knobs(conf: Conf, model: type[P], section: str) -> P:
     Raises:
         ParamsError: A value or key that cannot be used.
     """
-    known = {"runtime", "dry_run", "index", "in_dir", "out_dir", "metrics_dir", "plots_dir"}
-    return validate_params(model, {key: value for key, value in conf.items() if key not in known}, section)
+    return validate_params(model, {key: value for key, value in conf.items() if key not in STAGE_KEYS}, section)
 
 
 def runtime_of(conf: Conf) -> RuntimeParams:

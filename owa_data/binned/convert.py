@@ -21,7 +21,7 @@ from owa_data.errors import EpisodeError
 from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.rows import message_column
 from owa_data.params import BinnedParams
-from owa_data.raw.messages import HORIZONTAL_WHEEL_FLAG, WHEEL_FLAG, decode_mouse
+from owa_data.raw.messages import HORIZONTAL_WHEEL_FLAG, MAX_INT32, WHEEL_FLAG, decode_mouse
 from owa_data.schema import BINNED_SCHEMA
 from owa_data.store.ledger import Counts, topic_counts
 from owa_data.store.shards import batch_bounds
@@ -29,7 +29,6 @@ from owa_data.store.shards import batch_bounds
 Int64s = npt.NDArray[np.int64]
 
 ROWS_PER_BATCH = 1024
-MAX_INT32 = (1 << 31) - 1
 MAX_BINS = 100_000_000  # of one interval: half a year at 6 fps
 # Upper ends of the histogram of actions per bin: 0, 1, 2, 3-4, 5-8, ...
 ACTION_COUNT_ENDS = (0, 1, 2, 4, 8, 16, 32)
@@ -122,7 +121,7 @@ def _make_columns(events: Events, bins: Bins, bin_of: Int64s, params: BinnedPara
     motion = np.concatenate([table[:, :2], np.where(is_wheel, wheel_delta(table[:, 4]), 0)[:, None]], axis=1)
     sums = np.zeros((num_bins, 3), np.int64)
     np.add.at(sums, table_bins, motion)
-    clamped = np.clip(sums, -MAX_INT32, MAX_INT32)
+    clamped = np.clip(sums, -MAX_INT32 - 1, MAX_INT32)
     altered = {
         "clamped": int((clamped != sums).sum()),
         "horizontal_wheel": int((table[:, 3] & (WHEEL_FLAG | HORIZONTAL_WHEEL_FLAG) == HORIZONTAL_WHEEL_FLAG).sum()),

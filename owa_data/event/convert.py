@@ -345,15 +345,16 @@ def _pooled(inside: _Inside, payloads: Payloads) -> Payloads:
     """Return payloads that may be written anew as payloads in the pool."""
     if payloads.octets is inside.payloads.octets or not len(payloads):
         return payloads
-    return Payloads(inside.pool.octets, *inside.pool.add(payloads))
+    starts, ends = inside.pool.add(payloads)
+    return Payloads(inside.pool.octets, starts, ends)
 
 
 def _texts(sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]) -> Payloads:
     """Return the payloads of resampled rows: as recorded, but where `is_new` those that `write_new` gives, in order."""
-    payloads = sound.payloads.take(resampled.sources)
+    starts, ends = sound.payloads.starts[resampled.sources], sound.payloads.ends[resampled.sources]
     if is_new.any():
-        payloads.starts[is_new], payloads.ends[is_new] = sound.pool.add_arrow(write_new())
-    return payloads
+        starts[is_new], ends[is_new] = sound.pool.add_arrow(write_new())
+    return Payloads(sound.pool.octets, starts, ends)
 
 
 def _iter_batches(rows: list[TopicRows], pool: PayloadPool, episode_path: str) -> Iterator[pa.RecordBatch]:

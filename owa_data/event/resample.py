@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from owa_data.event.grid import NS_PER_S, period_of
+from owa_data.event.grid import NS_PER_S, period_of, period_start_ns
 from owa_data.event.intervals import Intervals
 
 Int64s = npt.NDArray[np.int64]
@@ -175,7 +175,7 @@ def repeat_held_keys(
         raise BrokenClockError(int(times_ns[holds[longest]]), int(ends_ns[longest]), int(num_repeats[longest]))
     sources = np.repeat(holds, num_repeats)
     nth = np.arange(len(sources)) - np.repeat(np.cumsum(num_repeats) - num_repeats, num_repeats) + 1
-    added_ns = times_ns[sources] + -(-nth * NS_PER_S * rate.denominator // rate.numerator)
+    added_ns = times_ns[sources] + period_start_ns(nth, rate)
     all_sources = np.concatenate([kept, sources])
     all_times = np.concatenate([times_ns[kept], added_ns])
     is_added = np.arange(len(all_sources)) >= len(kept)

@@ -30,6 +30,8 @@ from owa_data.store.source import ByteSource, Trust
 Int64s = npt.NDArray[np.int64]
 Octets = npt.NDArray[np.uint8]
 
+_MAX_RESERVED_BYTES = 1 << 28  # what needs more grows into it
+
 
 @dataclass(frozen=True)
 class MessageColumns:
@@ -165,8 +167,7 @@ def read_columns(
         Columns by topic, and the damage met in chunks (those of the layout not repeated).
     """
     damage: list[Damage] = []
-    # What chunks unfold to is their claim; the file's size is none.
-    pool.reserve(min(2 * source.size_bytes, sum(chunk.uncompressed_bytes for chunk in layout.chunks)))
+    pool.reserve(_expected_bytes(source, layout, topics))
     parts: list[_Part] = []
     base = 0
     for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, damage=damage):
@@ -180,6 +181,13 @@ def read_columns(
         by_topic.setdefault(part.channel.topic, []).append(part)
     octets = pool.octets
     return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, damage
+
+
+def _expected_bytes(source: ByteSource, layout: Layout, topics: AbstractSet[str]) -> int:
+    """About what the payloads of topics take at most; what chunks unfold to is their claim, so the file's size counts too."""
+    wanted = {channel_id for channel_id, channel in layout.channels.items() if channel.topic in topics}
+    claimed = sum(chunk.uncompressed_bytes for chunk in layout.chunks if wanted & chunk.index_offsets.keys())
+    return min(2 * source.size_bytes, claimed, _MAX_RESERVED_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,7 +329,7 @@ def _joined(parts: Sequence[str | pa.LargeStringArray]) -> pa.LargeStringArray:
 def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, Bools]:
     """Bring screen payloads of one recorded type into today's form.
 
-    A payload of today's form is returned byte for byte, unless its path has the backslashes of a Windows recorder.
+    A payload of today's form is returned byte for byte; where its path has the backslashes of a Windows recorder, the path alone is another.
 
     Returns:
         The valid payloads in order, and the mask of valid payloads: those that reference a frame.
@@ -352,7 +352,7 @@ def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, 
             if isinstance(screen, _OldScreen):
                 rewritten[index] = _write_screen(_from_old(screen))
             elif _needs_slashes(screen.media_ref.uri):
-                rewritten[index] = _write_screen(screen)
+                rewritten[index] = _with_slashes(payloads[index], screen.media_ref.uri)
         valid[rest[fits]] = True
     kept = np.flatnonzero(valid)
     if not rewritten:
@@ -362,6 +362,15 @@ def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, 
 
 def _needs_slashes(uri: str) -> bool:
     return "\\" in uri and not uri.startswith("data:")
+
+
+def _with_slashes(payload: bytes, uri: str) -> bytes:
+    """Write a screen of today's form with another path; every other value stays as it was recorded, known to this project or not."""
+    fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    media = msgspec.json.decode(fields["media_ref"], type=dict[str, msgspec.Raw])
+    media["uri"] = msgspec.Raw(msgspec.json.encode(uri.replace("\\", "/")))
+    fields["media_ref"] = msgspec.Raw(msgspec.json.encode(media))
+    return msgspec.json.encode(fields)
 
 
 def _from_old(screen: _OldScreen) -> Screen:

@@ -72,12 +72,16 @@ class Payloads:
         return Payloads(self.octets, self.starts[rows], self.ends[rows])
 
     def to_arrow(self) -> pa.LargeBinaryArray:
-        """Copy the payloads into an Arrow large_binary array, in order; about 10 million payloads/s."""
+        """Copy the payloads into an Arrow large_binary array, in order; about 10 million payloads/s.
+
+        For each block of 8,192 Arrow reserves half of what lies between the first payload and the last: address space, and memory only for the
+        payloads themselves.
+        """
         blocks = [self.take(slice(first, first + _COPIED_AT_ONCE)) for first in range(0, len(self), _COPIED_AT_ONCE)]
         return pa.concat_arrays([block._copy() for block in blocks]) if blocks else pa.array([], pa.large_binary())
 
     def _copy(self) -> pa.LargeBinaryArray:
-        """Copy at least one payload. Arrow reserves half of what lies between the first one and the last, hence in blocks."""
+        """Copy at least one payload."""
         num_payloads = len(self)
         low, high = int(self.starts.min()), int(self.ends.max())
         # The offsets start0, end0, start1, end1, ... make an Arrow array over the buffer in which every second element is a payload and

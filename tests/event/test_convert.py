@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from owa.msgs.desktop.window import WindowInfo
 
 from owa_data.encoding.events import read_events
 from owa_data.errors import EpisodeError, ParamsError
+from owa_data.event import convert as convert_module
 from owa_data.event.build import check_params
-from owa_data.event.convert import convert_recording
+from owa_data.event.convert import TopicRows, convert_recording
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, TopicParams
 from owa_data.raw.build import build_index
 from owa_data.store.shard_cache import ShardCache
@@ -271,3 +273,29 @@ def test_an_old_name_and_todays_are_one_type() -> None:
     assert {row["message_type"] for row in rows} == {"desktop/ScreenCaptured", "desktop/KeyboardEvent"}
     pressed = [row["timestamp_ns"] for row in rows if b'\\"vk\\":87' in row["mcap_message"] and b"press" in row["mcap_message"]]
     assert pressed == [0, 50_000_000]
+
+
+def test_payloads_of_rows_lie_in_their_own_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = [
+        ("keyboard", "desktop/KeyboardEvent", index * 100_000_000, b'{"event_type":"press","vk":87}') for index in range(5)
+    ]
+    messages += [("mouse/raw", "desktop/RawMouseEvent", 17 + index, b'{"last_x":1,"last_y":2}') for index in range(5)]
+    screen = rb'{"media_ref":{"uri":"a\\b.mkv","pts_ns":7}}'
+    messages += [("screen", "desktop/ScreenCaptured", 20 + index * 50_000_000, screen) for index in range(5)]
+    topics = {
+        "screen": TopicParams(topic="screen", resample="first_per_period", rate_hz=20),
+        "keyboard": TopicParams(topic="keyboard", resample="repeat_held_keys", rate_hz=20),
+        "mouse": TopicParams(topic="mouse/raw", resample="sum_moves", rate_hz=20),
+    }
+    seen: dict[str, list[dict]] = {}
+
+    def look(rows: list[TopicRows], *_: object) -> Iterator[pa.RecordBatch]:
+        seen.update({part.topic: [json.loads(payload) for payload in part.payloads.to_pylist()] for part in rows})
+        return iter(())
+
+    monkeypatch.setattr(convert_module, "_iter_batches", look)
+    content = write_mcap(sorted(messages, key=lambda row: row[2]))
+    convert_recording(MemorySource("a", content), "a", EventParams(topics=topics, intervals=WHOLE), trust="nothing")
+    assert [row["vk"] for row in seen["keyboard"]] == [87] * 9
+    assert [(row["last_x"], row["last_y"]) for row in seen["mouse/raw"]] == [(5, 10)]
+    assert {row["media_ref"]["uri"] for row in seen["screen"]} == {"a/b.mkv"}

@@ -133,6 +133,21 @@ def test_a_held_key_repeats_uniformly_until_release() -> None:
     assert rows.altered == {"added": 3, "held_at_interval_end": 0}
 
 
+def test_times_of_repeats_stay_in_int64_at_any_rate() -> None:
+    rate = as_rate(0.333333)  # 333,333 in a million seconds
+    end_ns = 40_000 * 10**9
+    rows = resample.repeat_held_keys(
+        np.array([0, end_ns]),
+        np.zeros(2, np.int64),
+        intervals.normalize([(0, end_ns + 1)]),
+        rate,
+        np.array([65, 65]),
+        np.array([True, False]),
+    )
+    assert rows.times_ns[-2:].tolist() == [-(-13_333 * 10**9 * rate.denominator // rate.numerator), end_ns]
+    assert (np.diff(rows.times_ns) > 0).all()
+
+
 def test_a_key_held_for_years_is_a_broken_clock() -> None:
     moments = np.array([17, 10**18], np.int64)
     pressed = np.array([True, False])

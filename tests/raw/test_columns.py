@@ -8,11 +8,13 @@ import pytest
 from mcap.writer import CompressionType, IndexType, Writer
 from mcap_owa.highlevel import OWAMcapReader
 
+from owa_data.raw import columns as columns_module
 from owa_data.raw.columns import read_columns
 from owa_data.raw.layout import read_layout
 from owa_data.raw.payloads import PayloadPool
 from owa_data.store.source import MemorySource, Trust
 from tests.conftest import shared_path
+from tests.damage import write_mcap
 
 TOPICS = {"screen", "keyboard", "mouse/raw", "mouse", "window", "keyboard/state", "mouse/state"}
 
@@ -124,3 +126,17 @@ def test_a_channel_keeps_its_type_whatever_declares_its_schema(tmp_path: Path) -
             "first": ("desktop/WindowInfo",),
             "second": ("desktop/WindowInfo",),
         }
+
+
+def test_room_is_made_for_the_topics_asked_for_alone() -> None:
+    rows = [("rare", "x/Rare", time, b"{}") for time in range(10)] + [
+        ("often", "x/Often", 100 + time, b"[%0999d]" % 0) for time in range(5000)
+    ]
+    source = MemorySource("x", write_mcap(rows, chunk_size=1000))
+    for topic, at_most in (("rare", 3000), ("often", 2 * source.size_bytes)):
+        pool = PayloadPool()
+        layout = read_layout(source)
+        pool.reserve(columns_module._expected_bytes(source, layout, {topic}))
+        assert pool._buffer.nbytes <= at_most
+        columns, _ = read_columns(source, layout, {topic}, pool)
+        assert len(columns[topic]) == sum(row[0] == topic for row in rows)

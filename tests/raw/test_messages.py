@@ -101,6 +101,14 @@ def test_a_current_screen_is_kept_byte_for_byte() -> None:
     assert messages.normalize_screens(payloads(payload), "desktop/ScreenCaptured")[0].to_pylist() == [payload]
 
 
+def test_a_windows_path_is_all_that_is_written_anew() -> None:
+    payload = rb'{"utc_ns": 1, "monitor":[2, {"x":1.50}],"media_ref":{"codec":"h264","uri":"clips\\a\u005cb.mkv","pts_ns":null},"shape":null}'
+    current = messages.normalize_screens(payloads(payload), "desktop/ScreenCaptured")[0].to_pylist()
+    assert current == [
+        b'{"utc_ns":1,"monitor":[2, {"x":1.50}],"media_ref":{"codec":"h264","uri":"clips/a/b.mkv","pts_ns":null},"shape":null}'
+    ]
+
+
 def test_type_names_of_all_generations() -> None:
     assert messages.current_type("owa.env.desktop.msg.KeyboardEvent") == "desktop/KeyboardEvent"
     assert messages.current_type("owa.env.gst.msg.ScreenEmitted") == "desktop/ScreenCaptured"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from stages.settings import are_edited, read_settings
 
+ROOT = Path(__file__).parent.parent.parent
 PARAMS = "raw:\n  dir: a\nevent:\n  rate: 1\nfsl:\n  tokenizer: byte\n"
 
 
@@ -37,3 +40,32 @@ def test_what_a_stage_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not any(are_edited(before, read_settings(conf), conf, stage) for stage in ("event", "fsl"))
     Path(file).write_text(text)
     assert {stage for stage in ("event", "fsl") if are_edited(before, read_settings(conf), conf, stage)} == edited
+
+
+def listed_params() -> list[tuple[str, str]]:
+    """Each stage with each of its params in `dvc.yaml`: a key of `params.yaml`, or a file."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return [
+        (stage, name if isinstance(name, str) else next(iter(name)))
+        for stage, definition in stages.items()
+        for name in definition["params"]
+    ]
+
+
+@pytest.mark.parametrize(("stage", "name"), listed_params())
+def test_what_dvc_notes_of_a_stage_is_what_it_must_not_lose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, name: str
+) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = read_settings(tmp_path / "conf")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    if name.endswith(".yaml"):
+        path = Path(name.replace("${fsl.tokenizer}", params["fsl"]["tokenizer"]))
+        path.write_text(path.read_text() + "more: 1\n")
+    else:
+        section, _, key = name.partition(".")
+        params[section][key or "more"] = "other"
+        Path("params.yaml").write_text(yaml.safe_dump(params))
+    assert are_edited(before, read_settings(tmp_path / "conf"), tmp_path / "conf", stage)
