@@ -194,12 +194,15 @@ def validate_params(model: type[P], values: dict[str, Any], section: str) -> P:
     """Make a model from plain values.
 
     Raises:
-        ParamsError: The first thing that is wrong, with its dotted key and, for an unknown key, the known ones.
+        ParamsError: The first unknown key with the known ones, else the first thing that is wrong, with its dotted key.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        first = next(
+            (each for each in errors if each["type"] == "extra_forbidden"), errors[0]
+        )  # a misspelt key is also a missing one
         key = ".".join([section, *map(str, first["loc"])])
         problem = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":

@@ -27,7 +27,7 @@ from owa_data.cli.repository import PARAMS_FILE, ask_for_shard_cache, check_code
 from owa_data.errors import OwaDataError, ParamsError
 from owa_data.params import Params, RuntimeParams, validate_params
 from owa_data.store.lifetime import end_with_starter
-from stages.conf import check_conf, compose_once, plain, register_knobs
+from stages.conf import check_conf, compose_once, register_knobs, run_by_hydra
 from stages.remembered import recall, remember
 from stages.settings import are_edited, read_settings
 
@@ -97,9 +97,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
         logging.config.dictConfig(composed.logging)
         main(composed.conf)
     else:
-        import hydra
-
-        hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(lambda cfg: main(plain(cfg)))()
+        run_by_hydra(main, conf_dir, name)
 
 
 def take_knobs(conf: Conf, model: type[P], section: str) -> P:

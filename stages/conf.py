@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ def compose_once(conf_dir: Path, name: str) -> Composed | None:
         hydra_conf = cfg.hydra
         if hydra_conf.callbacks or hydra_conf.job.env_set or hydra_conf.mode == RunMode.MULTIRUN:
             return None
-        if hydra_conf.verbose or hydra_conf.searchpath:
+        if hydra_conf.verbose or hydra_conf.searchpath or hydra_conf.output_subdir is not None:
+            return None
+        if hydra_conf.job.chdir or hydra_conf.run.dir != ".":
             return None
         HydraConfig.instance().set_config(cfg)  # for ${hydra:...}
         log_conf = plain(hydra_conf.job_logging)
@@ -73,6 +75,23 @@ def _texts(tree: Any) -> Iterator[str]:
             yield from _texts(value)
     elif isinstance(tree, str):
         yield tree
+
+
+def run_by_hydra(main: Callable[[dict[str, Any]], None], conf_dir: Path, name: str) -> None:
+    """Have Hydra's own main compose the conf, with what the command line asks for, and call `main` with the plain result."""
+    import hydra
+    from omegaconf.errors import OmegaConfBaseException
+
+    def resolve_and_run(cfg: Any) -> None:
+        try:
+            conf = plain(cfg)
+        except OmegaConfBaseException as error:
+            key = getattr(error, "full_key", None) or "a value"
+            problem = str(error).splitlines()[0].replace("KeyError raised while resolving interpolation: ", "")
+            raise SystemExit(f"{PARAMS_FILE}, conf/{name}.yaml: {key} cannot be resolved: {problem}") from error
+        main(conf)
+
+    hydra.main(version_base="1.3", config_path=str(conf_dir), config_name=name)(resolve_and_run)()
 
 
 def plain(cfg: Any) -> dict[str, Any]:

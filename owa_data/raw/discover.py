@@ -139,7 +139,8 @@ def _list_folder(folder: str, warn: Callable[..., None]) -> list[FoundRecording]
     root = Path(folder)
     if not root.is_dir():
         raise ParamsError(
-            "raw.dir", f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours"
+            "raw.dir",
+            f"{folder!r} is no folder. Build the sample with `dvc repro data/sample/dvc.yaml`, or name yours (written out, `~` means nothing here)",
         )
     found = []
     prefix = os.path.join(root, "")  # noqa: PTH118 - text takes a fifth of the time that `Path` does, which shows with thousands of recordings

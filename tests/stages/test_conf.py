@@ -170,10 +170,42 @@ def test_without_a_repository_nothing_is_remembered(repository: Path) -> None:
     assert not (repository / ".dvc").exists()
 
 
+@pytest.mark.parametrize(
+    "setting", ["output_subdir: .hydra", "verbose: true", "job: {chdir: true}", "run: {dir: outputs}", "searchpath: [file:///]"]
+)
+def test_what_asks_for_more_of_hydra_is_left_to_hydra(repository: Path, setting: str) -> None:
+    with Path("conf/event.yaml").open("a") as opened:
+        opened.write(f"hydra: {{{setting}}}\n")
+    register_knobs()
+    assert compose_once(repository / "conf", "event") is None
+
+
+def run_raw(*arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, "-m", "stages.raw", *arguments]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [[], ["dry_run=true"]])
+def test_a_reference_to_nothing_is_told_in_one_line(repository: Path, arguments: list[str]) -> None:
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("salt: ''", "salt: ${oc.env:NOT_THERE}"))
+    done = run_raw(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "params.yaml, conf/raw.yaml: split.salt cannot be resolved: \"Environment variable 'NOT_THERE' not found\""
+    ]
+
+
+def test_an_unreadable_file_that_is_not_used_stops_nothing(repository: Path) -> None:
+    (repository / "conf/tokenizer/internvl3.yaml").unlink()
+    (repository / "conf/tokenizer/internvl3.yaml").symlink_to("/proc/1/mem")  # unreadable for root, too
+    assert settings()[str(repository / "conf/tokenizer/internvl3.yaml")].startswith(b"[Errno")
+    assert composed_now().conf["out_dir"] == "data/event"
+
+
 def test_a_stage_run_again_does_not_import_hydra(repository: Path) -> None:
     def modules_of_a_run() -> tuple[bool, str]:
-        command = [sys.executable, "-X", "importtime", "-m", "stages.raw"]
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+        done = run_raw(python=("-X", "importtime"))
         return " hydra.main" in done.stderr, done.stdout
 
     first, second = modules_of_a_run(), modules_of_a_run()
