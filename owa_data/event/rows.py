@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owa_data.raw.integers import decimal_text
+from owa_data.raw.decimal import decimal_text
 from owa_data.raw.payloads import Payloads, offsets_of
 
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'

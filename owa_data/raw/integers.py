@@ -1,4 +1,4 @@
-"""The integers of many JSON payloads of one shape, parsed column by column; and columns of integers written as text.
+"""The integers of many JSON payloads of one shape, parsed column by column.
 
 Input: `Payloads`. Output: the rows that share a shape, and their integers as NumPy columns.
 
@@ -19,7 +19,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from owa_data.raw.payloads import Payloads, stretches_of
 
@@ -308,22 +307,3 @@ def _pass_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> None:
         total += num_digits.view(np.int64)
     matches &= (total < MAX_DIGITS) | ((total == MAX_DIGITS) & (first & _LOW_BYTE < _NINE))
     cursor += total
-
-
-_FOURS = np.array([list(b"%04d" % number) for number in range(10_000)], np.uint8).view("<u4").ravel()  # the digits of each
-
-
-def decimal_text(values: Int64s) -> pa.LargeStringArray:
-    """Write integers, int64 (n,), in their plain form. Those of 19 digits, as times in ns are, in a third of Arrow's time."""
-    if not len(values) or values.min() < 10 ** (MAX_DIGITS - 1):
-        return pa.array(values).cast(pa.large_string())
-    fours = np.empty((len(values), 5), "<u4")  # 20 digits
-    rest = values
-    for column in range(4, 0, -1):
-        quotient = rest // 10_000
-        fours[:, column] = _FOURS[rest - 10_000 * quotient]
-        rest = quotient
-    fours[:, 0] = _FOURS[rest]
-    digits = np.ascontiguousarray(fours.view(np.uint8).reshape(-1, 20)[:, 20 - MAX_DIGITS :])
-    offsets = np.arange(0, digits.size + 1, MAX_DIGITS)
-    return pa.LargeStringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(digits))

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.raw.integers import decimal_text, fixed_shape, match_shape
+from owa_data.raw.decimal import decimal_text
+from owa_data.raw.integers import fixed_shape, match_shape
 from owa_data.raw.payloads import Payloads, offsets_of
 
 KEYBOARD = "desktop/KeyboardEvent"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owa_data.raw import integers, messages
-from owa_data.raw.integers import decimal_text, fixed_shape, match_shape, shape_of
+from owa_data.raw.integers import fixed_shape, match_shape, shape_of
 from owa_data.raw.payloads import Payloads
 
 USUAL = b'{"last_x":1,"last_y":-2,"us_flags":0,"button_flags":0,"button_data":0,"device_handle":65599,"timestamp":1750000000012345678}'
@@ -235,15 +235,3 @@ def test_a_key_that_stands_twice_is_read_as_the_parser_reads_it() -> None:
     payloads = [b'{"event_type":"press","vk":%d,"vk":7}' % number for number in range(100)]
     vk, _, _ = messages.keyboard_columns(Payloads.of(payloads))
     assert set(vk.tolist()) == {7} == {messages.decode_payloads(Payloads.of(payloads), messages.Keyboard)[0][0].vk}
-
-
-@pytest.mark.parametrize("values", [[], [0], [-1, 10**18], [10**18, 2**63 - 1], [10**18 - 1, 10**18], [-(2**63)]])
-def test_integers_are_written_in_their_plain_form(values: list[int]) -> None:
-    texts = decimal_text(np.array(values, np.int64))
-    texts.validate(full=True)
-    assert texts.to_pylist() == [str(value) for value in values]
-
-
-@given(st.lists(st.integers(10**18, 2**63 - 1), min_size=1))
-def test_times_are_written_in_their_plain_form(values: list[int]) -> None:
-    assert decimal_text(np.array(values, np.int64)).to_pylist() == [str(value) for value in values]
