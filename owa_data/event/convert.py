@@ -161,18 +161,19 @@ def _convert_topic(
     codes_of: dict[str, list[int]] = {}
     for code, recorded_type in enumerate(columns.message_types):
         codes_of.setdefault(messages.current_type(recorded_type), []).append(code)
+    of_interval = intervals.index_of(selected, columns.times_ns)
     for message_type, codes in codes_of.items():
         # An old name and today's are one type: screens of both are thinned together, a key pressed under one is released under the other.
-        of_type = (
-            np.arange(len(columns))
-            if len(codes) == len(columns.message_types)
-            else np.flatnonzero(np.isin(columns.type_codes, codes))
-        )
+        is_inside = of_interval >= 0
+        num_messages = len(columns)
+        if len(codes) < len(columns.message_types):
+            is_of_type = np.isin(columns.type_codes, codes)
+            is_inside &= is_of_type
+            num_messages = int(is_of_type.sum())
         recorded_type = columns.message_types[codes[0]]
-        interval_index = intervals.index_of(selected, columns.times_ns[of_type])
-        inside = of_type[interval_index >= 0]
-        interval_index = interval_index[interval_index >= 0]
-        dropped = {"inactive": len(of_type) - len(inside)}
+        inside = np.flatnonzero(is_inside)
+        interval_index = of_interval[inside]
+        dropped = {"inactive": num_messages - len(inside)}
         if not columns.is_json:
             dropped["not_json"] = len(inside)
             inside, interval_index = inside[:0], interval_index[:0]
@@ -188,7 +189,7 @@ def _convert_topic(
             columns.places[inside[sources]],
             interval_index[sources],
             payloads,
-            topic_counts(len(of_type), len(resampled.sources) - num_added, dropped, **resampled.altered),
+            topic_counts(num_messages, len(resampled.sources) - num_added, dropped, **resampled.altered),
         )
 
 

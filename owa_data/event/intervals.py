@@ -65,9 +65,9 @@ def runs_of(times_ns: npt.NDArray[np.int64], max_gap_ns: int) -> Intervals:
 
 
 def index_of(intervals: Intervals, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return for each time the index of the interval it lies in, -1 where it lies in none; int64 (n,)."""
-    if not len(intervals):
-        return np.full(len(times_ns), -1, np.int64)
-    index = np.searchsorted(intervals[:, 0], times_ns, side="right") - 1
-    inside = (index >= 0) & (times_ns < intervals[index, 1])
-    return np.where(inside, index, -1)
+    """Return for each of ascending times the index of the interval it lies in, -1 where it lies in none; int64 (n,)."""
+    # As many times lie before the first start, between it and the first end, and so on, as these bounds are apart.
+    bounds = np.searchsorted(times_ns, intervals.ravel())
+    labels = np.full(2 * len(intervals) + 1, -1, np.int64)
+    labels[1::2] = np.arange(len(intervals))
+    return np.repeat(labels, np.diff(bounds, prepend=0, append=len(times_ns)))
