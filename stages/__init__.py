@@ -63,10 +63,10 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
 
     spare_pandas()
     keep_freed_memory()  # what is little work is done in this process
-    unchanged = not sys.argv[1:]  # by the command line
+    has_overrides = bool(sys.argv[1:])
     try:
         settings = read_settings(conf_dir)
-        composed = recall(name, settings) if unchanged else None
+        composed = None if has_overrides else recall(name, settings)
         if composed is None:
             check_conf(conf_dir, name)
             register_knobs()
@@ -91,7 +91,7 @@ def _run(name: str, build: Callable[[Conf], None]) -> None:
 
     if "DVC_STAGE" in os.environ:
         end_with_starter("DVC")
-    if composed is None and unchanged and (composed := compose_once(conf_dir, name)):
+    if composed is None and not has_overrides and (composed := compose_once(conf_dir, name)):
         remember(conf_dir, name, settings, composed)
     if composed is not None:
         logging.config.dictConfig(composed.logging)

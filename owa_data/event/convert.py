@@ -273,9 +273,11 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
     fitting = np.clip(written[:, :2], -messages.MAX_INT32 - 1, messages.MAX_INT32)
     altered["motion_clamped"] = int(np.any(fitting != written[:, :2], axis=1).sum())
     written[:, :2] = fitting
-    texts = _texts(sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new]))
+    payloads = _payloads_of(
+        sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
+    )
     resampled = replace(resampled, altered={**resampled.altered, **altered})
-    return _finish(resampled, texts, (INVALID, valid), ("no_previous_position", says))
+    return _finish(resampled, payloads, (INVALID, valid), ("no_previous_position", says))
 
 
 def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
@@ -287,13 +289,13 @@ def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, 
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
     added = resampled.sources[resampled.is_added]
-    texts = _texts(
+    payloads = _payloads_of(
         sound,
         resampled,
         resampled.is_added,
         lambda: messages.write_keyboard(vk[added], pressed[added], resampled.times_ns[resampled.is_added]),
     )
-    return _finish(resampled, texts, (INVALID, valid))
+    return _finish(resampled, payloads, (INVALID, valid))
 
 
 def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
@@ -350,7 +352,7 @@ def _pooled(inside: _Inside, payloads: Payloads) -> Payloads:
     return Payloads(inside.pool.octets, starts, ends)
 
 
-def _texts(sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]) -> Payloads:
+def _payloads_of(sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]) -> Payloads:
     """Return the payloads of resampled rows: as recorded, but where `is_new` those that `write_new` gives, in order."""
     starts, ends = sound.payloads.starts[resampled.sources], sound.payloads.ends[resampled.sources]
     if is_new.any():
