@@ -115,9 +115,6 @@ def run_tasks(
                 "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
                 "with fewer workers (runtime.num_workers) if memory is short."
             ) from error
-        finally:
-            for future in futures:
-                future.cancel()
     if failures:
         raise EpisodesFailedError(failures, len(tasks) - num_done - len(failures))
 
@@ -155,7 +152,10 @@ def _run_here(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iter
 def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str]) -> Iterator[Executor]:
     if runtime.executor == "dask":
         with open_dask(runtime, num_local_workers(runtime)) as executor:
-            yield executor
+            try:
+                yield executor
+            finally:
+                executor.shutdown(wait=False)  # cancels what is not done
         return
     # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
     _start_server(preload)
@@ -168,6 +168,7 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
             process.kill()
         raise
     finally:
+        # The pool's own thread cancels: a future cancelled from here as a worker ends would end that thread with a traceback.
         executor.shutdown(cancel_futures=True)
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 
 import pytest
 
 from owa_data.errors import EpisodeError
 from owa_data.params import RuntimeParams
+from owa_data.store import executors
 from owa_data.store.executors import MAX_FAILURES, WORTH_WORKERS_BYTES, EpisodesFailedError, run_tasks
 
 
@@ -70,3 +75,34 @@ def test_few_failures_leave_the_rest_to_run() -> None:
     with pytest.raises(EpisodesFailedError) as failed:
         list(run_tasks(_fails, range(5), runtime))
     assert (len(failed.value.errors), failed.value.num_not_run) == (3, 0)
+
+
+@pytest.fixture
+def ended_threads(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What ended a thread by an exception while the test ran; each would be a traceback on the terminal."""
+    errors: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: errors.append(args.exc_value))
+    return errors
+
+
+def _takes_a_moment(task: int) -> int:
+    time.sleep(0.02)
+    return task
+
+
+class _LateShutdown(ProcessPoolExecutor):
+    """Its thread sees that the workers were killed before it hears that it is to end: otherwise a matter of chance."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        time.sleep(0.2)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+def test_tasks_left_in_the_middle_end_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, ended_threads: list[BaseException | None]
+) -> None:
+    monkeypatch.setattr(executors, "ProcessPoolExecutor", _LateShutdown)
+    runtime = RuntimeParams(num_workers=2, progress=False)
+    with closing(run_tasks(_takes_a_moment, range(100), runtime)) as results:
+        next(results)
+    assert ended_threads == []
