@@ -139,7 +139,7 @@ def _cell(text: str) -> str:
 
 def _read_values() -> dict[str, Any]:
     try:
-        values = yaml.safe_load(PARAMS_FILE.read_text()) if PARAMS_FILE.exists() else {}
+        values = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")) if PARAMS_FILE.exists() else {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
     if not isinstance(values, dict | None):
@@ -160,11 +160,11 @@ def main() -> None:
         sys.exit(str(error))
     stale = []
     for path, text in ((PARAMS_FILE, params_text), (DOCS_FILE, render_docs())):
-        if path.exists() and path.read_text() == text:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(str(path))
         if not check:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
     if stale and check:
         sys.exit(f"not up to date: {', '.join(stale)}. Run `make params`")
 

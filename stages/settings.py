@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -15,9 +16,20 @@ Settings = dict[str, bytes]
 
 def read_settings(conf_dir: Path) -> Settings:
     """Return all that a stage's settings may stand in, as it is now; nothing is parsed."""
-    below = [Path(folder, name) for folder, _, names in os.walk(conf_dir, followlinks=True) for name in names]
-    files = [PARAMS_FILE, *(path for path in below if path.suffix == ".yaml")]
+    files = [PARAMS_FILE, *(path for path in _files_below(conf_dir) if path.suffix == ".yaml")]
     return {str(path): _content(path) for path in sorted(files) if path.is_file()}
+
+
+def _files_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files below a folder; links are followed, but not to a folder that they lie in."""
+    real = os.path.realpath(folder)
+    if real in above or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files_below(path, (*above, real))
+        else:
+            yield path
 
 
 def _content(path: Path) -> bytes:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 
+import datasets
 import pyarrow as pa
 import pytest
 
@@ -20,14 +21,24 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_loading(built, tmp_path, monkeypatch, index):
+@pytest.mark.parametrize("code", blocks("loading.md"))
+def test_loading(built, tmp_path, monkeypatch, code):
     (tmp_path / "data").symlink_to(built)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OWA_DATA_RECORDINGS", str(built / "recordings"))
     namespace: dict = {}
-    exec(blocks("loading.md")[index], namespace)
+    exec(code, namespace)
     assert namespace["train"][0]["images"][0].size == (448, 448)
+
+
+def test_decoding(built, tmp_path, monkeypatch):
+    (tmp_path / "data").symlink_to(built)
+    monkeypatch.chdir(tmp_path)
+    row = datasets.load_from_disk("data/fsl")["train"][0]
+    namespace = {"row": row, "generated_ids": row["input_ids"], "generated_text": row["texts"]}
+    exec(blocks("encodings.md")[0], namespace)  # the other one takes a processor from the hub
+    assert len(namespace["decoded"].events) > 0
+    assert namespace["decoded"].broken == []
 
 
 def test_bins_of_ones_own():

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -19,6 +20,7 @@ from owa_data.params import RawParams
 from owa_data.raw.discover import find_recordings
 from owa_data.raw.episodes import read_episodes
 from owa_data.schema import EVENT_SCHEMA, SCHEMA_VERSION
+from owa_data.store import remote
 from owa_data.store.cache_upkeep import drop_fetched, find_fetched, read_contents
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, read_any_lineage, shard_name, write_dataset
 from owa_data.store.remote import fetch_dataset, open_remote, stream_dataset
@@ -166,6 +168,24 @@ def test_what_was_fetched_is_held_to_its_digest_and_never_taken_for_what_was_bui
     remote = open_remote(make_dataset(tmp_path / "there", key, 3).as_uri())
     shutil.rmtree(tmp_path / "there" / "data" / "event" / "train" / "folder")
     assert datasets.load_from_disk(str(fetch_dataset(remote, built)))["train"]["timestamp_ns"][0] == 3
+
+
+def test_a_dataset_that_another_process_brought_meanwhile_stays(tmp_path, monkeypatch):
+    cache = ShardCache(tmp_path / "cache")
+    opened = open_remote(make_dataset(tmp_path / "a", "ab" + "0" * 62, 1).as_uri())
+    brought = []
+
+    @contextmanager
+    def wait_for_the_other(folder):
+        if not brought:
+            brought.append(None)
+            fetch_dataset(opened, cache)
+            brought.append((folder / "owa.json").stat().st_ino)
+        yield
+
+    monkeypatch.setattr(remote, "lock_folder", wait_for_the_other)
+    folder = fetch_dataset(opened, cache)
+    assert brought[1] == (folder / "owa.json").stat().st_ino
 
 
 def test_any_file_name_is_streamed_once(tmp_path):

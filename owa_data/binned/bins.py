@@ -74,11 +74,11 @@ def assign_events(events: Events, bins: Bins, episode_path: str) -> Int64s:
     if not len(events):
         return np.empty(0, np.int64)
     place = np.searchsorted(bins.starts_ns, events.times_ns, side="right") - 1
-    in_order = bool(np.all(np.diff(bins.starts_ns) > 0))
+    in_order = bool(np.all(np.diff(bins.starts_ns) > 0) and np.all(np.diff(bins.interval_index) >= 0))
     outside = (place < 0) | (bins.interval_index[place] != events.interval_index) if len(bins.starts_ns) else place < 0
     if not in_order or outside.any():
         where = (
-            "starts_ns must ascend"
+            "starts_ns must ascend, and interval_index must not descend"
             if not in_order
             else f"no bin of its interval holds the event at {events.times_ns[outside][0]} ns"
         )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from owa_data.cli.repository import find_shard_cache
+from owa_data.cli.repository import check_in_root, find_dvc_cache, find_shard_cache
 from owa_data.errors import BROKEN_JSON, OwaDataError
 from owa_data.schema import SCHEMAS
 from owa_data.store.cache_upkeep import Upkeep, choose_droppable, drop, drop_fetched, find_fetched, read_contents
@@ -76,6 +76,7 @@ def run_status(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Read all shards and drop damaged ones, unless a build is running."""
     cache = find_shard_cache()
+    dvc_cache = find_dvc_cache()
     folders = [_DATA / kind for kind in SCHEMAS if (_DATA / kind / LINEAGE_FILE).is_file()]
     with cache.alone() as is_alone:
         if not is_alone and not options.dry_run:
@@ -91,8 +92,7 @@ def run_verify(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(f"{len(damaged)} of {len(shards)} shards are damaged; without --dry-run they are dropped from the caches")
             return 1
-        stores = [store for store in {cache.root.parent / "files", Path(".dvc/cache/files").absolute()} if store.is_dir()]
-        dropped = drop_damaged(damaged, cache, stores)
+        dropped = drop_damaged(damaged, cache, [dvc_cache / "files"] if dvc_cache is not None else [])
     print(f"{len(damaged)} of {len(shards)} shards were damaged; dropped {len(dropped)} files from the caches")
     in_use = [folder.name for folder in folders if any(path.is_relative_to(folder) for shard in damaged for path in shard.paths)]
     if in_use:
@@ -107,6 +107,8 @@ def run_gc(options: argparse.Namespace) -> int:
     cache = find_shard_cache()
     scopes = ("workspace", "all_branches", "all_tags", "all_commits", "all_experiments")
     is_scoped = any(getattr(options, scope) for scope in scopes)
+    if is_scoped:
+        check_in_root()  # elsewhere no dataset would be found, and every shard dropped
     referenced = _referenced_keys(options) if is_scoped else None
     with cache.alone() as is_alone:
         if not is_alone and not options.dry_run:

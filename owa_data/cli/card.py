@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the card."""
     text = render_card(read_any_lineage(options.folder), options.name or options.folder.absolute().name)
-    if options.output and options.output.absolute().is_relative_to(options.folder.absolute()):
+    if options.output and options.output.resolve().is_relative_to(options.folder.resolve()):
         raise ParamsError(
             "output",
             f"{options.output} lies in the dataset, which DVC and `owa-data verify` hold to what was built. Write it beside the folder, and put it "

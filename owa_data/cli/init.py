@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     if not METADATA_FILE.exists():
         _write(METADATA_FILE, _METADATA_HEAD)
     _add_lines(Path(".gitignore"), _GITIGNORE)
-    _add_lines(Path(".dvcignore"), (TEMPLATES / "dvcignore").read_text().splitlines())
+    _add_lines(Path(".dvcignore"), (TEMPLATES / "dvcignore").read_text(encoding="utf-8").splitlines())
     print(f"wrote {', '.join(map(str, files))}; added lines to .gitignore and .dvcignore")
     recordings = str(values["raw"]["dir"])
     track = (
@@ -103,9 +103,9 @@ def run(options: argparse.Namespace) -> int:
 
 def pipeline_files() -> dict[Path, str]:
     """The files that an own repository gets, except `params.yaml`, with their text."""
-    pipeline = _pipeline_without_code((TEMPLATES / "pipeline.yaml").read_text())
+    pipeline = _pipeline_without_code((TEMPLATES / "pipeline.yaml").read_text(encoding="utf-8"))
     conf = {
-        Path("conf") / path.relative_to(TEMPLATES / "conf"): path.read_text()
+        Path("conf") / path.relative_to(TEMPLATES / "conf"): path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "conf").rglob("*.yaml"))
     }
     stages = yaml.safe_load(pipeline)["stages"]
@@ -141,19 +141,21 @@ def _update(files: dict[Path, str], recordings: str | None, *, force: bool) -> i
     values = read_params()
     if recordings:
         values["raw"] = _raw_section(values, recordings)
-    before = PARAMS_FILE.read_text()
+    before = PARAMS_FILE.read_text(encoding="utf-8")
     params_text = render_params(values)
     if yaml.safe_load(params_text) == yaml.safe_load(before):
         params_text = before  # no new knob: spacing and comments are the owner's
-    own = [path for path, text in files.items() if path.exists() and path != CODE_FILE and path.read_text() != text]
+    own = [
+        path for path, text in files.items() if path.exists() and path != CODE_FILE and path.read_text(encoding="utf-8") != text
+    ]
     written = []
     for path, text in {**files, PARAMS_FILE: params_text}.items():
-        if (path in own and not force) or (path.exists() and path.read_text() == text):
+        if (path in own and not force) or (path.exists() and path.read_text(encoding="utf-8") == text):
             continue
         _write(path, text)
         written.append(str(path))
     print(f"wrote {', '.join(written)}" if written else "everything is as the installed package has it")
-    if lost := _comments(before) - _comments(PARAMS_FILE.read_text()):
+    if lost := _comments(before) - _comments(PARAMS_FILE.read_text(encoding="utf-8")):
         print(
             f"{len(lost)} comments are gone from {PARAMS_FILE}, which got new knobs; `git diff {PARAMS_FILE}` shows them, such as {min(lost)}"
         )
@@ -184,9 +186,9 @@ def _output(*command: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _add_lines(path: Path, lines: list[str] | tuple[str, ...]) -> None:
-    present = path.read_text().splitlines() if path.exists() else []
+    present = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     path.write_text("\n".join([*present, *(line for line in lines if line not in present)]) + "\n")

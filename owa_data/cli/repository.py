@@ -22,16 +22,25 @@ PARAMS_FILE = Path("params.yaml")
 CODE_FILE = Path("code.yaml")
 
 
+def check_in_root() -> None:
+    """Check that the working directory is the root of a repository.
+
+    Raises:
+        ParamsError: It has no `params.yaml`.
+    """
+    if not PARAMS_FILE.is_file():
+        raise ParamsError(str(PARAMS_FILE), f"not found in {Path.cwd()}. Run this from the root of the repository")
+
+
 def read_params() -> dict[str, Any]:
     """Return `params.yaml` of the working directory.
 
     Raises:
         ParamsError: There is none, it is no YAML, or it holds something else than sections.
     """
-    if not PARAMS_FILE.is_file():
-        raise ParamsError(str(PARAMS_FILE), f"not found in {Path.cwd()}. Run this from the root of the repository")
+    check_in_root()
     try:
-        values = yaml.safe_load(PARAMS_FILE.read_text())
+        values = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(str(PARAMS_FILE), f"is no YAML: {error}") from error
     if not isinstance(values, dict | None):
@@ -73,11 +82,15 @@ def check_code(stage: str) -> None:
     """Check that `code.yaml`, where there is one, names the installed code, so that `dvc.lock` never claims another.
 
     Raises:
-        ParamsError: The package was upgraded since `code.yaml` was written.
+        ParamsError: The package was upgraded since `code.yaml` was written, or that is not what `owa-data init` writes.
     """
     if not CODE_FILE.is_file():
         return
-    listed = (yaml.safe_load(CODE_FILE.read_text()) or {}).get(stage)
+    try:
+        versions = yaml.safe_load(CODE_FILE.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(str(CODE_FILE), f"is no YAML: {error}. `owa-data init --update` writes it anew") from error
+    listed = versions.get(stage) if isinstance(versions, dict) else versions
     if listed != code_of(stage):
         raise ParamsError(
             f"{CODE_FILE}: {stage}",
@@ -118,18 +131,34 @@ def usual_dvc_cache() -> Path | None:
 def ask_for_shard_cache() -> None:
     """Begin to find the shard cache of the working directory: DVC takes 0.4 s to say where its cache is, in which other things can be done."""
     if not os.environ.get(ENVIRONMENT) and usual_dvc_cache() is None:
-        command = [sys.executable, "-m", "dvc", "cache", "dir"]
-        _asked[Path.cwd()] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        _ask_for_dvc_cache()
+
+
+def _ask_for_dvc_cache() -> None:
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    _asked[Path.cwd()] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def find_shard_cache() -> ShardCache:
     """Return the shard cache that builds in the working directory use; asks DVC where its cache is unless that was begun before."""
-    if os.environ.get(ENVIRONMENT):
-        return ShardCache(default_cache_root(None))
+    return ShardCache(default_cache_root(None if os.environ.get(ENVIRONMENT) else find_dvc_cache()))
+
+
+def find_dvc_cache() -> Path | None:
+    """Return DVC's cache folder, None outside its repositories.
+
+    Raises:
+        ParamsError: There is a repository, but DVC does not say where its cache is.
+    """
     if Path.cwd() not in _asked and (usual := usual_dvc_cache()) is not None:
-        return ShardCache(default_cache_root(usual))
+        return usual
     if Path.cwd() not in _asked:
-        ask_for_shard_cache()
+        _ask_for_dvc_cache()
     process = _asked.pop(Path.cwd())
-    lines = process.communicate()[0].strip().splitlines()
-    return ShardCache(default_cache_root(Path(lines[-1]) if process.returncode == 0 and lines else None))
+    output, errors = process.communicate()
+    lines = output.strip().splitlines()
+    if process.returncode == 0 and lines:
+        return Path(lines[-1])
+    if dvc_root() is None:
+        return None
+    raise ParamsError(".dvc/config", f"`dvc cache dir` does not say where the cache is: {errors.strip()}")

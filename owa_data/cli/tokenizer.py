@@ -66,9 +66,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run_add(options: argparse.Namespace) -> int:
     """Write the file."""
-    if not re.fullmatch(r"\w[\w.-]*", options.name):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", options.name) or not isinstance(yaml.safe_load(options.name), str):
         raise ParamsError(
-            "--name", f"is {options.name!r}. Use letters, digits, `_ - .`: it is the name of a file and stands in commands"
+            "--name",
+            f"is {options.name!r}. Use a letter, then letters of English, digits, `_ - .`, and no word of YAML such as null: it is the name of a "
+            "file and stands in commands",
         )
     if not CONF_DIR.is_dir():
         raise ParamsError("--name", f"there is no {CONF_DIR} in {Path.cwd()}: run this in the root of the repository")

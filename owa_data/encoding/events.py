@@ -108,6 +108,8 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     if not (sound_keys.all() and sound_mice.all()):
         raise SchemaError("event rows hold keyboard or mouse payloads that do not parse; rebuild the event dataset")
     vk[keys], pressed[keys], raw_mouse[mice] = found_vk, found_pressed, found_mouse
+    for column in (kinds, vk, pressed, raw_mouse):
+        column.setflags(write=False)  # encoders and bin functions, also ones of others, are given it
     intervals = _column(rows, "interval_index").to_numpy(zero_copy_only=False).astype(np.int64)
     return Events(times_ns, kinds, topics, intervals, vk, pressed, raw_mouse, payloads, start_ns)
 

@@ -32,12 +32,18 @@ def load_saved(folder: Path | str) -> Any:
     """Return the `tokenizers.Tokenizer` of a dataset.
 
     Raises:
-        TokenizerError: There is none.
+        TokenizerError: There is none, or it is damaged.
     """
     from tokenizers import Tokenizer
 
     path = Path(folder) / FOLDER / FILE_NAME
     try:
-        return Tokenizer.from_buffer(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise TokenizerError(f"{path} does not exist: rebuild the dataset, `dvc repro fsl`") from error
+    try:
+        return Tokenizer.from_buffer(content)
+    except ValueError as error:
+        raise TokenizerError(
+            f"{path} is no tokenizer ({error}): bring the dataset anew, or rebuild it, `dvc repro fsl`"
+        ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -177,7 +178,10 @@ def _read_new(task: _FactsTask) -> _Read:
     if task.digest:
         with open_listed(task.path, task.digest) as source:
             return _Read(task.digest, _read_and_remember(source, _facts_key(task.path, task.digest), cache))
+    begun_ns = time.time_ns()
     content, stamp = read_stamped(Path(task.path))
+    if stamp is not None and not stamp.was_settled(begun_ns):
+        stamp = None
     digest = sha256_of(content)
     key = _facts_key(task.path, digest)
     return _Read(digest, cache.find(key) or _read_and_remember(MemorySource(task.path, content), key, cache), stamp)

@@ -189,11 +189,15 @@ def told_if_private(path: str) -> Iterator[None]:
 def _list_url(url: str) -> list[FoundRecording]:
     import fsspec
 
-    filesystem, root = fsspec.core.url_to_fs(url)
-    root = root.rstrip("/")
-    filesystem.invalidate_cache()
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        root = root.rstrip("/")
+        filesystem.invalidate_cache()
+        files = filesystem.find(root, detail=True)
+    except (ValueError, ImportError) as error:  # no such kind of store, none installed for it, or no bucket
+        raise ParamsError("raw.dir", f"{url!r} cannot be listed: {error}") from error
     found = []
-    for name, info in filesystem.find(root, detail=True).items():
+    for name, info in files.items():
         if name.endswith(SUFFIX):
             path = filesystem.unstrip_protocol(name)
             found.append(FoundRecording(name[len(root) + 1 :], path, int(info["size"]), version_of(path, info)))

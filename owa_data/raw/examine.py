@@ -145,7 +145,7 @@ def _examine_video(path: Path, seen: MediaExamination, asked_ns: npt.NDArray[np.
 
     times, is_key = [], []
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             tick_ns = float(stream.time_base) * _NS_PER_S
             for packet in container.demux(stream):

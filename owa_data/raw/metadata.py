@@ -56,7 +56,7 @@ def _read_csv(file: Path) -> list[tuple[int, dict[str, Any]]]:
 def _read_jsonl(file: Path) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ParamsError("raw.metadata", f"{file} is not UTF-8 ({error})") from error
     for line, text in enumerate(lines, start=1):

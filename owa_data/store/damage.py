@@ -6,18 +6,18 @@ program damages all of them, and a build takes the shard by its name without rea
 
 from __future__ import annotations
 
-import mmap
-import os
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from owa_data.store.cache_upkeep import read_contents
 from owa_data.store.dataset_folder import read_any_lineage, shard_name
-from owa_data.store.digests import digest_like
+from owa_data.store.digests import ShardDigest
 from owa_data.store.shard_cache import ShardCache
 
 _Inode = tuple[int, int]  # device and number
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def list_shards(cache: ShardCache, datasets: Sequence[Path]) -> list[StoredShard
 
 
 def find_damaged(shards: Sequence[StoredShard], advance: Callable[[int], None]) -> Iterator[StoredShard]:
-    """Read shards and give those whose bytes are not those of their digest; calls `advance` with the index of each one read."""
+    """Read shards and give those whose bytes are not those of their digest, or that the disk cannot read; calls `advance` with the index of each."""
     for index, shard in enumerate(shards):
         if not shard.digest or _digest_of(shard) != shard.digest:
             yield shard
@@ -89,8 +89,14 @@ def _inode_of(path: Path) -> _Inode:
 
 
 def _digest_of(shard: StoredShard) -> str:
-    with shard.paths[0].open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return digest_like(shard.digest, b"")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-            return digest_like(shard.digest, view)
+    """Digest of the file as it is now, "" where the disk has a bad block. Not by `mmap`, in which a bad block ends the process."""
+    digest = ShardDigest()
+    with shard.paths[0].open("rb", buffering=0) as file:
+        try:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return ""
+    return digest.text()

@@ -148,13 +148,17 @@ def write_dataset(
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    for split in SPLITS:
-        episodes = [episode for episode in lineage.episodes if episode.split == split]
-        _write_split(building / split, split, lineage.kind, episodes, cache, key_of)
-    (building / "dataset_dict.json").write_bytes(_json({"splits": list(SPLITS)}))
-    (building / LINEAGE_FILE).write_bytes(_json(lineage))
-    add_files(building)
-    replace_folder(building, folder)
+    try:
+        for split in SPLITS:
+            episodes = [episode for episode in lineage.episodes if episode.split == split]
+            _write_split(building / split, split, lineage.kind, episodes, cache, key_of)
+        (building / "dataset_dict.json").write_bytes(_json({"splits": list(SPLITS)}))
+        (building / LINEAGE_FILE).write_bytes(_json(lineage))
+        add_files(building)
+        replace_folder(building, folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)  # where the disk is full, it would stay so
+        raise
 
 
 def _write_split(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,9 +44,8 @@ class DigestMemory:
         return known.sha256
 
     def remember(self, path: Path | str, stamp: FileStamp, sha256: str) -> None:
-        """Note the digest of a file whose stamp was this one before and after it was read."""
-        if stamp.is_settled:
-            self._fresh[str(path)] = _Remembered(stamp, sha256)
+        """Note the digest of a file whose stamp was this one before and after it was read, and settled when that began."""
+        self._fresh[str(path)] = _Remembered(stamp, sha256)
 
     def stamp_of(self, path: Path | str, sha256: str) -> FileStamp | None:
         """Return the stamp under which a file had this digest; None where that is not remembered."""
@@ -60,10 +60,11 @@ class DigestMemory:
         """
         if (known := self.recall(path)) is not None:
             return known
+        begun_ns = time.time_ns()
         stamp = FileStamp.of(path.stat())
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if FileStamp.of(path.stat()) == stamp:
+        if stamp.was_settled(begun_ns) and FileStamp.of(path.stat()) == stamp:
             self.remember(path, stamp, sha256)
         return sha256
 

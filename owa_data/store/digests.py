@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 
 import msgspec
 import xxhash
@@ -36,10 +35,9 @@ class FileStamp(msgspec.Struct, frozen=True, array_like=True):
         """Take the stamp of a status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether the file was written long enough ago for its next change to show."""
-        return time.time_ns() - max(self.mtime_ns, self.ctime_ns) > _SETTLED_NS
+    def was_settled(self, at_ns: int) -> bool:
+        """Whether the file had been written long enough before a moment for a change after it to show; `at_ns` as `time.time_ns()` then was."""
+        return at_ns - max(self.mtime_ns, self.ctime_ns) > _SETTLED_NS
 
 
 class ShardDigest:

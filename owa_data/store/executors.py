@@ -98,7 +98,6 @@ def run_tasks(
         with _interrupt_afterwards():
             futures = {executor.submit(function, task): index for index, task in enumerate(tasks)}
         failures: list[Exception] = []
-        num_done = 0
         try:
             for future in as_completed(futures):
                 try:
@@ -108,15 +107,15 @@ def run_tasks(
                     if len(failures) >= MAX_FAILURES:
                         break
                     continue
-                num_done += 1
                 yield futures[future], result
         except worker_died as error:
             raise WorkerDiedError(
                 "a worker process died, most often for lack of memory. Finished episodes are kept: run again, "
-                "with fewer workers (runtime.num_workers) if memory is short."
+                "with fewer workers (runtime.num_workers) if memory is short. A script of your own that builds must do so below "
+                "`if __name__ == '__main__':`, since workers import it."
             ) from error
     if failures:
-        raise EpisodesFailedError(failures, len(tasks) - num_done - len(failures))
+        raise EpisodesFailedError(failures, sum(future.cancelled() or not future.done() for future in futures))
 
 
 def expect_tasks(num_tasks: int, runtime: RuntimeParams, *, preload: Sequence[str] = (), num_bytes: float = math.inf) -> None:
@@ -198,7 +197,7 @@ def _interrupt_afterwards() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, handler)
     if came:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
 def _begin_worker() -> None:

@@ -55,7 +55,7 @@ def _starters() -> tuple[int, ...]:
     parent = os.getppid()
     try:
         # "<pid> (<name>) <state> <parent> ...", where the name may hold anything.
-        name, _, rest = Path(f"/proc/{parent}/stat").read_text().partition("(")[2].rpartition(")")
+        name, _, rest = os.fsdecode(Path(f"/proc/{parent}/stat").read_bytes()).partition("(")[2].rpartition(")")
     except OSError:
         return (parent,)  # no /proc
     return (parent, int(rest.split()[1])) if name in _SHELLS else (parent,)

@@ -106,6 +106,8 @@ def fetch_dataset(remote: RemoteDataset, cache: ShardCache | None = None) -> Pat
     if (folder / LINEAGE_FILE).is_file():
         return folder
     with lock_folder(folder), cache.in_use():
+        if (folder / LINEAGE_FILE).is_file():
+            return folder  # another process brought it meanwhile, and may be reading it
         key_of = partial(_key_here, cache)
         missing = [episode for episode in remote.lineage.episodes if cache.find(key_of(episode)) is None]
         _fetch_shards(remote, missing, cache)

@@ -136,6 +136,9 @@ def _compare_json(path: Path, expected: Mapping[str, Any]) -> Iterator[Fault]:
     except BROKEN_JSON as error:
         yield Fault(str(path), f"no JSON: {error}")
         return
+    if not isinstance(content, dict):
+        yield Fault(str(path), f"is a {type(content).__name__}, not an object")
+        return
     for key, value in expected.items():
         if content.get(key) != value:
             yield Fault(str(path), f"stale: {key} is not what {LINEAGE_FILE} says")
@@ -229,7 +232,7 @@ def _differences(sums: Mapping[str, Any], reported: Mapping[str, Any], prefix: s
     for key, value in sums.items():
         if key not in reported:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and isinstance(reported[key], Mapping):
             yield from _differences(value, reported[key], f"{prefix}{key}.")
         elif value != reported[key]:
             yield f"{prefix}{key}", value, reported[key]

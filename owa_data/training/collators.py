@@ -81,7 +81,8 @@ def _check_images(ids: torch.Tensor, images: Sequence[Sequence[Any]], image: Ima
         if num_tokens != len(shown) * image.num_per_image:
             raise SchemaError(
                 f"sample {row} of the batch has {len(shown)} images and {num_tokens} image tokens of {image.num_per_image} per image: "
-                "load images (load_images=True), and do not leave out those that cannot be decoded (on_image_error=skip)"
+                "load images (load_images=True), do not leave out those that cannot be decoded (on_image_error=skip), and keep image tokens out "
+                "of instructions"
             )
 
 
@@ -155,7 +156,7 @@ class BinnedCollator:
 
         Raises:
             ParamsError: A sample has more ids than `max_sequence_length`, or is of another encoding.
-            SchemaError: A sample without what the transform gives.
+            SchemaError: A sample without what the transform gives, or with image tokens in its texts.
         """
         _check_samples(samples, ("images", "instruction", "encoded_events"))
         for sample in samples:
@@ -182,5 +183,7 @@ class BinnedCollator:
             ids[row, :stop] = torch.tensor(prompt + answer)
             mask[row, :stop] = 1
             labels[row, start:stop] = ids[row, start:stop]
-        pixels = pixel_layout(self.image.family)(self.image_processor, [sample["images"] for sample in samples])
+        images = [sample["images"] for sample in samples]
+        _check_images(ids, images, self.image)
+        pixels = pixel_layout(self.image.family)(self.image_processor, images)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, **pixels}

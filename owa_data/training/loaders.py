@@ -113,8 +113,10 @@ class ResumableLoader(DataLoader[Any]):  # type: ignore[misc]
         """Go to where `state_dict` was taken: the next batch begins with the first sample that was not consumed.
 
         Raises:
-            ParamsError: A state of other datasets, weights or another seed.
+            ParamsError: A state of other datasets, weights or another seed; or what is none.
         """
+        if missing := [name for name in ("epoch", "samples", "order") if name not in state]:
+            raise ParamsError("loader.state", f"has no {', '.join(missing)}: it is not what `state_dict` returned")
         if state["order"] != self._batches.order.digest:
             raise ParamsError(
                 "loader.state",
@@ -158,7 +160,9 @@ def create_loader(
     """
     if hasattr(datasets, "column_names") or not isinstance(datasets, Sequence):
         raise ParamsError("loader.datasets", f"is a {type(datasets).__name__}, not a list of datasets: write [dataset]")
-    order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(weights), seed, shuffle)
+    if not settings.get("in_order", True):
+        raise ParamsError("loader.in_order", "must stay True: where training stands is counted in batches, in their order")
+    order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(map(float, weights)), int(seed), shuffle)
     share = RankShare(batch_size, rank, world_size, drop_last)
     if not share.num_batches(order.num_samples):
         raise ParamsError(

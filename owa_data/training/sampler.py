@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +48,17 @@ class SampleOrder:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ParamsError("loader.seed", f"must be 0 or more (is {self.seed})")
+        if not 0 <= self.seed < 1 << 63:
+            raise ParamsError("loader.seed", f"must be 0 or more, and less than 2**63 (is {self.seed})")
         if not sum(self.lengths):
             raise ParamsError("loader.datasets", f"hold no samples (lengths {self.lengths}); is the split empty?")
         if not self.weights:
             return
-        if len(self.weights) != len(self.lengths) or min(self.weights) < 0 or not sum(self.weights):
+        usable = all(isfinite(weight) and weight >= 0 for weight in self.weights)
+        if len(self.weights) != len(self.lengths) or not usable or not sum(self.weights):
             raise ParamsError(
                 "loader.weights",
-                f"need one number of 0 or more per dataset, not all 0 (are {self.weights} for {len(self.lengths)})",
+                f"need one finite number of 0 or more per dataset, not all 0 (are {self.weights} for {len(self.lengths)})",
             )
         empty = [
             index for index, (length, weight) in enumerate(zip(self.lengths, self.weights, strict=True)) if weight and not length
@@ -72,7 +74,8 @@ class SampleOrder:
     @property
     def digest(self) -> str:
         """Identifies the order; equal for equal attributes."""
-        return hashlib.sha256(json.dumps([self.lengths, self.weights, self.seed, self.shuffle]).encode()).hexdigest()[:16]
+        attributes = [self.lengths, [float(weight) for weight in self.weights], self.seed, self.shuffle]
+        return hashlib.sha256(json.dumps(attributes).encode()).hexdigest()[:16]
 
     def shares(self) -> tuple[int, ...]:
         """Return how many samples of each dataset an epoch draws; they add up to `num_samples` (largest remainders)."""

@@ -110,15 +110,22 @@ def _facts(stage: str, lineages: list[Lineage], options: dict[str, Any]) -> dict
     if stage == "binned" and "instructions" not in options:
         if not lineages and "instruction" not in options:
             _warn_of_instruction()
-        return {
-            "instructions": {
-                episode.episode_path: str(episode.metadata["instruction"])
-                for lineage in lineages
-                for episode in lineage.episodes
-                if episode.metadata.get("instruction")
-            }
-        }
+        return {"instructions": _instructions(lineages)}
     return {}
+
+
+def _instructions(lineages: list[Lineage]) -> dict[str, str]:
+    """Instruction of each episode that has one."""
+    told: dict[str, str] = {}
+    for episode in (episode for lineage in lineages for episode in lineage.episodes):
+        instruction = str(episode.metadata.get("instruction") or "")
+        if told.setdefault(episode.episode_path, instruction) != instruction:
+            raise ParamsError(
+                "instructions",
+                f"the rows are of datasets that give {episode.episode_path} different instructions, {told[episode.episode_path]!r} and "
+                f"{instruction!r}: attach to each of them before they are joined",
+            )
+    return {episode_path: instruction for episode_path, instruction in told.items() if instruction}
 
 
 def _image_size(lineages: list[Lineage]) -> tuple[int, int]:

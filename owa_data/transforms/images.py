@@ -9,6 +9,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -30,6 +31,7 @@ DECODERS = ("pyav", "tensorcodec", "torchcodec")
 POLICIES = ("error", "skip", "placeholder")
 PLACEHOLDER_COLOR = (127, 127, 127)
 DEFAULT_SIZE_PX = (448, 448)
+MAX_SIDE_PX = 16384  # of a placeholder, whatever a recording says of its screens
 # mediaref takes seconds; the middle of the tick after the reference's is beyond any rounding. Matroska, in ns.
 _TICK_NS = 1_000_000
 
@@ -67,6 +69,8 @@ class ImageLoader:
     def __post_init__(self) -> None:
         if self.decoder not in DECODERS:
             raise ParamsError("decoder", f"{self.decoder!r} is not known. Decoders: {', '.join(DECODERS)}")
+        if self.decoder != "pyav" and find_spec(self.decoder) is None:
+            raise ParamsError("decoder", f"{self.decoder} is not installed: pip install {self.decoder}, or take pyav")
         if self.on_error not in POLICIES:
             raise ParamsError("on_image_error", f"{self.on_error!r} is not known. Policies: {', '.join(POLICIES)}")
 
@@ -171,9 +175,14 @@ class ImageLoader:
         from PIL import Image
 
         self.counts["placeholders"] += 1
-        return Image.new("RGB", self.size_px or screen.shape or DEFAULT_SIZE_PX, PLACEHOLDER_COLOR)
+        return Image.new("RGB", self.size_px or _believable(screen.shape) or DEFAULT_SIZE_PX, PLACEHOLDER_COLOR)
 
     def _explained(self, reference: ImageReference, screen: Screen, error: Exception) -> MediaError:
         media: Any = msgspec.json.encode(screen.media_ref)[:200].decode(errors="replace")
         cause = error.problem if isinstance(error, MediaError) and error.path == reference.episode_path else error
         return MediaError(reference.episode_path, f"{reference.row}, reference {media}: {cause}")
+
+
+def _believable(shape: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a recorded size, None where there is none that a screen could have."""
+    return shape if shape is not None and all(0 < side <= MAX_SIDE_PX for side in shape) else None

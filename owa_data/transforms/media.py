@@ -11,7 +11,7 @@ import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from owa_data.errors import MediaError
+from owa_data.errors import MediaError, ParamsError
 from owa_data.store.source import is_outside, is_url
 
 ENVIRONMENT = "OWA_DATA_RECORDINGS"
@@ -36,6 +36,7 @@ class MediaFinder:
 
         Raises:
             MediaError: It is in none of the places, or leaves the recording's folder.
+            ParamsError: `recordings` names no folder, which is no fault of the reference.
         """
         known = self._found.get((episode_path, uri))
         if known is None:
@@ -54,7 +55,7 @@ class MediaFinder:
         if is_url(uri):
             return uri
         if self.recordings and not is_url(self.recordings) and not Path(self.recordings).is_dir():
-            raise MediaError(episode_path, f"the argument recordings names {self.recordings!r}, which is no folder")
+            raise ParamsError("recordings", f"names {self.recordings!r}, which is no folder")
         places = self.places()
         tried = []
         without_media = ""
@@ -94,7 +95,7 @@ def _raw_dir() -> str:
 
     try:
         params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""  # outside a repository there is none, and the error names all places
     section = params.get("raw") if isinstance(params, dict) else None
     return str(section.get("dir") or "") if isinstance(section, dict) else ""

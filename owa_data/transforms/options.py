@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, SupportsIndex, TypedDict, Unpack
 
 from owa_data.errors import ParamsError
 from owa_data.transforms.images import Decoder, ImageLoader, OnImageError
@@ -44,6 +44,14 @@ def check_options(function: Callable[..., Any], options: Mapping[str, object]) -
             raise TypeError(f"{function.__name__}: unknown argument {option!r}; {meant}Known: {', '.join(known)}")
 
 
+def _is_size(size_px: object) -> bool:
+    return (
+        isinstance(size_px, Sequence)
+        and len(size_px) == 2
+        and all(isinstance(side, SupportsIndex) and int(side) > 0 for side in size_px)
+    )
+
+
 def make_loader(**options: Unpack[ImageOptions]) -> ImageLoader:
     """Make the image loader of a transform.
 
@@ -51,11 +59,11 @@ def make_loader(**options: Unpack[ImageOptions]) -> ImageLoader:
         ParamsError: An unknown decoder or policy, or no image size.
     """
     size_px = options.get("image_size_px")
-    if size_px is not None and not (isinstance(size_px, Sequence) and len(size_px) == 2 and min(size_px) > 0):
-        raise ParamsError("image_size_px", f"is {size_px!r}. Give (width, height), both above 0, such as (448, 448)")
+    if size_px is not None and not _is_size(size_px):
+        raise ParamsError("image_size_px", f"is {size_px!r}. Give (width, height), whole numbers above 0, such as (448, 448)")
     return ImageLoader(
-        MediaFinder(str(options.get("recordings", "")), options.get("allow_outside", False)),
-        (size_px[0], size_px[1]) if size_px else None,
+        MediaFinder(str(options.get("recordings") or ""), options.get("allow_outside", False)),
+        (int(size_px[0]), int(size_px[1])) if size_px else None,
         options.get("decoder", "pyav"),
         options.get("on_image_error", "error"),
     )

@@ -58,7 +58,7 @@ class VideoReader:
         self.lock = threading.Lock()
         self._file = _open_remote(location) if is_url(location) else None
         try:
-            self._container = av.open(self._file or location)
+            self._container = av.open(self._file or location, metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             self._close_file()
             raise MediaError(location, f"cannot be opened as a video ({error})") from error

@@ -135,6 +135,17 @@ def test_bins_of_ones_own_must_cover_every_event():
         convert([screen(3), screen(5)], lambda events, params: Bins(np.array([4]), np.array([0])))
     with pytest.raises(ParamsError, match="must ascend"):
         convert([screen(3), screen(5)], lambda events, params: Bins(np.array([3, 3]), np.array([0, 0])))
+    with pytest.raises(ParamsError, match="interval_index must not descend"):
+        convert([screen(3), screen(5)], lambda events, params: Bins(np.array([3, 9]), np.array([0, -1])))
+
+
+def test_a_bin_function_of_ones_own_cannot_change_the_events():
+    def zeroing(events, params):
+        events.raw_mouse[:] = 0
+        return bins_at_rate(events, params)
+
+    with pytest.raises(ParamsError, match="read-only"):
+        convert([screen(0), raw_mouse(10, 5, 5)], zeroing)
 
 
 steps_ns = st.one_of(st.integers(0, 3), st.integers(0, 400 * MS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import time
@@ -14,6 +16,8 @@ from dvc.exceptions import DvcException
 from owa_data.cli.cache import _read_at
 from owa_data.cli.main import main
 from owa_data.store.cache_upkeep import choose_droppable, drop, drop_fetched, find_fetched, read_contents
+from owa_data.store.damage import StoredShard, find_damaged
+from owa_data.store.digests import SHARD_PREFIX, digest_like
 from owa_data.store.shard_cache import ShardCache, ShardRecord
 from tests.conftest import Repo
 from tests.versions.build import build_toy_datasets, tokenizer_params
@@ -175,6 +179,7 @@ def test_revisions_that_git_does_not_tell_are_no_reason_to_drop_all(
     monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").touch()
     with pytest.raises(SystemExit) as end:
         main(["cache", "gc", "-a", "--min-age-hours", "0"])
     assert end.value.code == 1
@@ -187,6 +192,7 @@ def test_a_dataset_that_cannot_be_read_is_no_reason_to_drop_its_shards(
 ) -> None:
     monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").touch()
     (tmp_path / "data/event").mkdir(parents=True)
     (tmp_path / "data/event/owa.json").write_text('{"kind": "eve')
     with pytest.raises(SystemExit) as end:
@@ -194,6 +200,49 @@ def test_a_dataset_that_cannot_be_read_is_no_reason_to_drop_its_shards(
     assert end.value.code == 1
     assert "data/event/owa.json is not readable" in capsys.readouterr().err
     assert len(read_contents(cache).shards) == 2
+
+
+def test_outside_a_repository_no_dataset_is_found_and_nothing_dropped(
+    cache: ShardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OWA_DATA_SHARD_CACHE", str(cache.root))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["cache", "gc", "-w", "--min-age-hours", "0"])
+    assert end.value.code == 1
+    assert "Run this from the root of the repository" in capsys.readouterr().err
+    assert len(read_contents(cache).shards) == 2
+
+
+def test_a_bad_block_is_damage_and_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, bad = tmp_path / "sound", tmp_path / "bad"
+    for path in (sound, bad):
+        path.write_bytes(b"content")
+    shards = [StoredShard((path,), "", digest_like(SHARD_PREFIX, b"content"), 7) for path in (bad, sound)]
+    assert list(find_damaged(shards, lambda index: None)) == []
+
+    class BadBlock(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *args, **kwargs: BadBlock() if self == bad else opened(self, *args, **kwargs))
+    assert list(find_damaged(shards, lambda index: None)) == shards[:1]
+
+
+@pytest.mark.slow
+def test_a_damaged_shard_is_dropped_from_a_dvc_cache_that_lies_elsewhere(make_repo: Callable[..., Repo]) -> None:
+    repo = make_repo()
+    repo.run("dvc", "config", "--local", "cache.dir", str(repo.root / "elsewhere"))
+    repo.environment["OWA_DATA_SHARD_CACHE"] = str(repo.root / "shards")
+    repo.run("dvc", "repro", "event")
+    shard = next((repo.root / "data/event/train").rglob("*.arrow"))
+    sound = shard.read_bytes()
+    shard.chmod(0o644)
+    with shard.open("r+b") as file:
+        file.seek(len(sound) // 2)
+        file.write(b"\xff")
+    assert "dropped 2 files" in repo.run("python", "-m", "owa_data.cli.main", "cache", "verify", check=False)
 
 
 @pytest.mark.slow

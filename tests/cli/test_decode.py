@@ -70,7 +70,7 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
     pipe = tmp_path / "output.txt"
     os.mkfifo(pipe)
     text = "<EVENT_START>{}<EVENT_END>".format('{"type":"key_press","key":"w"}')
-    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
     writer.start()
     assert run(pipe, "--encoder", "json", "-o", tmp_path / "out.mcap") == 0
     writer.join(timeout=10)

@@ -10,12 +10,12 @@ from owa_data.cli.main import main
 from owa_data.fsl.tokenizer import byte_tokenizer_json
 
 
-@pytest.mark.parametrize("name", ["../../evil", "two words", ""])
+@pytest.mark.parametrize("name", ["../../evil", "two words", "", "123", "null", "true", "\u00fcn\u00ef"])
 def test_a_name_that_is_no_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as end:
         main(["tokenizer", "add", str(tmp_path), "--name", name])
     assert end.value.code == 1
-    assert f"--name: is {name!r}. Use letters" in capsys.readouterr().err
+    assert f"--name: is {name!r}. Use a letter" in capsys.readouterr().err
 
 
 def test_outside_a_repository_nothing_is_written(

@@ -17,13 +17,15 @@ from tests.store.test_interruption import group_is_empty, start_as_from_terminal
 
 @pytest.fixture
 def slow_repo(make_repo) -> Repo:
-    """A repository whose event conversion takes 2 s longer per episode, with `raw` built and a reference build at `reference/`."""
+    """A repository whose event conversions wait while there is a file `blocked`, with `raw` built and a reference build at `reference/`."""
     repo = make_repo()
     source = repo.root / "owa_data" / "event" / "build.py"
     text = source.read_text()
     call = "        batches, ledger = convert_recording("
     assert text.count(call) == 1
-    source.write_text(text.replace(call, f"        __import__('time').sleep(2)\n{call}"))
+    blocked = str(repo.root / "blocked")
+    wait = f"        while __import__('os').path.exists({blocked!r}):\n            __import__('time').sleep(0.05)\n"
+    source.write_text(text.replace(call, wait + call))
     repo.set_params(runtime__num_workers=2)
     repo.run("dvc", "repro", "raw")
     reference = repo.root / "reference"
@@ -35,6 +37,7 @@ def slow_repo(make_repo) -> Repo:
 
 def start_event(repo: Repo) -> tuple[subprocess.Popen, Path]:
     """Start `dvc repro event` and wait until a shard is being written or is there."""
+    (repo.root / "blocked").touch()
     log = repo.root / "repro.log"
     with log.open("wb") as stream:
         process = start_as_from_terminal(
@@ -50,6 +53,7 @@ def start_event(repo: Repo) -> tuple[subprocess.Popen, Path]:
 
 
 def check_next_run(repo: Repo) -> None:
+    (repo.root / "blocked").unlink()
     repo.run("dvc", "repro", "event")
     assert tree_bytes(repo.root / "data" / "event") == tree_bytes(repo.root / "reference" / "event")
     assert "up to date" in repo.run("dvc", "status", "event")
@@ -60,7 +64,7 @@ def test_dvc_killed_while_the_stage_lives_on(slow_repo):
     process, log = start_event(slow_repo)
     process.kill()
     process.wait()
-    assert group_is_empty(process.pid, within_s=6), log.read_text()
+    assert group_is_empty(process.pid, within_s=60), log.read_text()
     assert "DVC has ended, so this ends too" in log.read_text()
     assert not (slow_repo.root / "data" / "event").exists()
     check_next_run(slow_repo)
@@ -69,11 +73,9 @@ def test_dvc_killed_while_the_stage_lives_on(slow_repo):
 @pytest.mark.slow
 def test_ctrl_c_ends_everything_with_a_line(slow_repo):
     process, log = start_event(slow_repo)
-    begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=30)
-    assert time.monotonic() - begin < 6
-    assert group_is_empty(process.pid, within_s=3)
+    process.wait(timeout=60)  # it does not wait for the conversions
+    assert group_is_empty(process.pid, within_s=60)
     text = log.read_text()
     assert process.returncode
     assert "interrupted. What was finished is kept: run again to go on." in text
@@ -84,6 +86,7 @@ def test_ctrl_c_ends_everything_with_a_line(slow_repo):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment_s", [0, 0.3, 0.7, 1.2])
 def test_ctrl_c_while_a_stage_starts_is_no_traceback(slow_repo, moment_s, tmp_path):
+    (slow_repo.root / "blocked").touch()
     log = slow_repo.root / "stage.log"
     command = ["python", "-m", "stages.event", "runtime.num_workers=2"]
     environment = {**slow_repo.environment, "OWA_DATA_SHARD_CACHE": str(tmp_path)}  # so that nothing is finished before
@@ -97,10 +100,9 @@ def test_ctrl_c_while_a_stage_starts_is_no_traceback(slow_repo, moment_s, tmp_pa
     time.sleep(moment_s)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=30)
-    assert group_is_empty(process.pid, within_s=3)
-    assert process.returncode or moment_s  # nothing is done as soon as libraries are loaded; later it may have been faster
-    if process.returncode:
-        assert log.read_text().endswith("interrupted. What was finished is kept: run again to go on.\n")
+    assert group_is_empty(process.pid, within_s=60)
+    assert process.returncode
+    assert log.read_text().endswith("interrupted. What was finished is kept: run again to go on.\n")
     assert "Traceback" not in log.read_text()
 
 

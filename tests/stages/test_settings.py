@@ -42,6 +42,18 @@ def test_what_a_stage_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {stage for stage in ("event", "fsl") if are_edited(before, read_settings(conf), conf, stage)} == edited
 
 
+def test_links_that_lead_back_are_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "inner").mkdir(parents=True)
+    (tmp_path / "conf" / "event.yaml").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.yaml").touch()
+    for name, target in (("up", "conf"), ("again", "conf"), ("inner/more", "elsewhere")):
+        (tmp_path / "conf" / name).symlink_to(tmp_path / target)
+    names = [str(Path(path).relative_to(tmp_path / "conf")) for path in read_settings(tmp_path / "conf")]
+    assert names == ["event.yaml", "inner/more/mine.yaml"]
+
+
 def listed_params() -> list[tuple[str, str]]:
     """Each stage with each of its params in `dvc.yaml`: a key of `params.yaml`, or a file."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

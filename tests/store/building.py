@@ -1,8 +1,9 @@
 """Index recordings and build their event dataset, as a process of its own that tests can kill.
 
-python -m tests.store.building <recordings> <cache> <out> [slow]
+python -m tests.store.building <recordings> <cache> <out> [slow | blocked]
 
-With `slow` each conversion takes 0.3 s longer, so that there is time to interfere; a line `converting <pid>` says when one begins.
+With `slow` each conversion takes 0.3 s longer, so that there is time to interfere, with `blocked` as good as forever; a line `converting <pid>` says
+when one begins.
 """
 
 from __future__ import annotations
@@ -31,17 +32,19 @@ WORKERS = RuntimeParams(num_workers=2, progress=False)
 class SlowConversion(EventConversion):
     """The event conversion, slower; equal keys, equal bytes."""
 
+    delay_s: float = 0.3
+
     def convert(self, source: Any, episode: Any) -> tuple[Iterator[pa.RecordBatch], dict[str, Any]]:
         os.write(1, f"converting {os.getpid()}\n".encode())
-        time.sleep(0.3)
+        time.sleep(self.delay_s)
         return super().convert(source, episode)
 
 
-def build(recordings: Path, cache_root: Path, out_dir: Path, *, slow: bool) -> int:
+def build(recordings: Path, cache_root: Path, out_dir: Path, *, delay_s: float = 0) -> int:
     """Build; returns how many episodes were converted."""
     cache = ShardCache(cache_root)
     index = build_index(RawParams(dir=str(recordings), watch=str(recordings), metadata=""), cache, WORKERS)
-    conversion = (SlowConversion if slow else EventConversion)(EventParams())
+    conversion = SlowConversion(EventParams(), delay_s=delay_s) if delay_s else EventConversion(EventParams())
     plan = plan_build(conversion, event_inputs(index.episodes, str(recordings)), cache)
     build_dataset(plan, out_dir, cache, WORKERS)
     return len(plan.missing)
@@ -49,7 +52,9 @@ def build(recordings: Path, cache_root: Path, out_dir: Path, *, slow: bool) -> i
 
 if __name__ == "__main__":
     try:
-        print("converted", build(*map(Path, sys.argv[1:4]), slow="slow" in sys.argv), flush=True)
+        print(
+            "converted", build(*map(Path, sys.argv[1:4]), delay_s={"slow": 0.3, "blocked": 3600}.get(sys.argv[-1], 0)), flush=True
+        )
     except OwaDataError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

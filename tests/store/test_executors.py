@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,17 +60,37 @@ def _fails(task: int) -> int:
     return task
 
 
+def _fails_and_is_noted(task: Path) -> None:
+    task.touch()
+    raise EpisodeError(task, "is broken")
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_after_many_failures_the_rest_is_not_tried(num_workers: int) -> None:
+def test_after_many_failures_the_rest_is_not_tried(num_workers: int, tmp_path: Path) -> None:
     runtime = RuntimeParams(num_workers=num_workers, progress=False)
-    done: list[int] = []
-    with pytest.raises(EpisodesFailedError) as failed:  # noqa: PT012 - what came before counts
-        for index, _ in run_tasks(_fails, range(40), runtime):
-            done.append(index)
-    assert set(done) <= {0, 1}
+    with pytest.raises(EpisodesFailedError) as failed:
+        list(run_tasks(_fails_and_is_noted, [tmp_path / str(number) for number in range(400)], runtime))
+    num_tried = len(list(tmp_path.iterdir()))
     assert len(failed.value.errors) == MAX_FAILURES
-    assert failed.value.num_not_run == 40 - len(done) - MAX_FAILURES
+    assert MAX_FAILURES <= num_tried < 400
+    assert failed.value.num_not_run == 400 - num_tried
     assert f"{failed.value.num_not_run} more were not tried" in str(failed.value)
+
+
+@pytest.mark.parametrize(("answer", "interrupts"), [(signal.default_int_handler, True), (signal.SIG_IGN, False)])
+def test_ctrl_c_while_workers_start_comes_afterwards(answer: Any, interrupts: bool) -> None:
+    before = signal.signal(signal.SIGINT, answer)
+    started = False
+    try:
+        with pytest.raises(KeyboardInterrupt) if interrupts else nullcontext():
+            with executors._interrupt_afterwards():
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+                started = True
+            assert not interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started
 
 
 def test_few_failures_leave_the_rest_to_run() -> None:

@@ -43,7 +43,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The dataset of an undisturbed build."""
     folder = tmp_path_factory.mktemp("whole")
-    build(recordings, folder / "cache", folder / "event", slow=False)
+    build(recordings, folder / "cache", folder / "event")
     return tree_bytes(folder / "event")
 
 
@@ -103,7 +103,7 @@ def finished_shards(folder: Path) -> dict[Path, int]:
 
 def check_next_build(recordings: Path, folder: Path, whole: dict[str, bytes]) -> None:
     before = finished_shards(folder)
-    converted = build(recordings, folder / "cache", folder / "event", slow=False)
+    converted = build(recordings, folder / "cache", folder / "event")
     assert tree_bytes(folder / "event") == whole
     assert converted == NUM_EPISODES - len(before)
     assert before.items() <= finished_shards(folder).items()
@@ -115,7 +115,7 @@ def check_kill(recordings: Path, folder: Path, whole: dict[str, bytes], moment: 
     time.sleep(moment.uniform(0, 1.2))
     process.kill()
     process.communicate()
-    assert group_is_empty(process.pid, within_s=5)
+    assert group_is_empty(process.pid, within_s=60)
     dataset = folder / "event"
     assert not dataset.exists() or tree_bytes(dataset) == whole  # never half
     check_next_build(recordings, folder, whole)
@@ -132,25 +132,22 @@ def test_killed_at_thirty_random_moments(recordings, whole, tmp_path):
         check_kill(recordings, tmp_path / str(number), whole, random.Random(100 + number))
 
 
-@pytest.mark.slow  # it measures seconds, which a busy machine does not have
 def test_interrupted_by_the_terminal(recordings, whole, tmp_path):
-    process = start(recordings, tmp_path, "slow")
+    process = start(recordings, tmp_path, "blocked")
     wait_for_conversion(process)
-    begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 10, "a busy machine too ends at once, not when the conversions are done"
+    _, errors = process.communicate(timeout=60)  # it does not wait for the conversions
     assert process.returncode == 1
     assert "Traceback" not in errors, errors
     assert errors.splitlines()[-1] == "interrupted"
-    assert group_is_empty(process.pid, within_s=5)
+    assert group_is_empty(process.pid, within_s=60)
     check_next_build(recordings, tmp_path, whole)
 
 
 def test_a_killed_worker_ends_the_build_with_its_cause(recordings, whole, tmp_path):
-    process = start(recordings, tmp_path, "slow")
+    process = start(recordings, tmp_path, "blocked")
     os.kill(wait_for_conversion(process), signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "a worker process died, most often for lack of memory" in errors
     check_next_build(recordings, tmp_path, whole)
@@ -168,7 +165,7 @@ def test_worker_died_is_typed():
 
 STARTER = """
 import subprocess, sys
-code = "import os, time; from owa_data.store.lifetime import end_with_starter; end_with_starter('DVC'); print(os.getpid(), flush=True); time.sleep(60)"
+code = "import os, time; from owa_data.store.lifetime import end_with_starter; end_with_starter('DVC'); print(os.getpid(), flush=True); time.sleep(3600)"
 subprocess.run(["sh", "-c", "%s -c \\"$CODE\\"; true" % sys.executable], env={**__import__("os").environ, "CODE": code})
 """
 
@@ -184,7 +181,7 @@ def test_a_stage_ends_with_the_dvc_that_started_it():
     )
     process.stdout.readline()
     process.kill()
-    assert group_is_empty(process.pid, within_s=5)  # the shell between them too
+    assert group_is_empty(process.pid, within_s=60)  # the shell between them too
 
 
 def test_file_size_limit_as_a_full_disk(recordings, whole, tmp_path):
@@ -225,13 +222,13 @@ def test_full_disk(recordings, whole, tmp_path, small_disk):
 def test_read_only_output(recordings, whole, tmp_path, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match="Read-only file system"):
-        build(recordings, tmp_path / "cache", small_disk / "event", slow=False)
+        build(recordings, tmp_path / "cache", small_disk / "event")
     assert not list((tmp_path / "cache").rglob("*.tmp"))
 
 
 def test_cache_on_another_file_system(recordings, whole, tmp_path, small_disk):
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    build(recordings, small_disk / "cache", tmp_path / "event", slow=False)
+    build(recordings, small_disk / "cache", tmp_path / "event")
     assert tree_bytes(tmp_path / "event") == whole
 
 
@@ -243,7 +240,7 @@ def test_no_hard_links(recordings, whole, tmp_path, monkeypatch):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    build(recordings, tmp_path / "cache", tmp_path / "event", slow=False)
+    build(recordings, tmp_path / "cache", tmp_path / "event")
     assert tree_bytes(tmp_path / "event") == whole
     assert refused
 
@@ -265,7 +262,7 @@ def test_two_builds_of_one_folder_take_turns(recordings, whole, tmp_path):
         process = start(recordings, tmp_path, "slow")
         while "waiting for it to end" not in (line := process.stderr.readline()):
             assert line, "the second build did not wait"
-        build(recordings, tmp_path / "cache", tmp_path / "elsewhere", slow=False)  # what the first makes meanwhile
+        build(recordings, tmp_path / "cache", tmp_path / "elsewhere")  # what the first makes meanwhile
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
     assert "converting" not in output  # what the first made, the second reuses

@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 import torch
 
 from owa_data import create_binned_dataset_transform, load_from_disk
-from owa_data.errors import ParamsError
+from owa_data.errors import ParamsError, SchemaError
 from owa_data.training.collators import BinnedCollator, checked_image_processor
 from owa_data.training.image_tokens import read_image_tokens
 from owa_data.training.models import load_model
@@ -65,6 +65,9 @@ def test_collator_of_bins(request, family):
     assert loaded.model(**batch).loss.item() > 0
     with pytest.raises(ParamsError, match="is 8, a sample has"):
         collator_of(built, loaded, max_sequence_length=8)(samples)
+    token = loaded.tokenizer.decode([read_image_tokens(built.fsl).image_token_id])
+    with pytest.raises(SchemaError, match="keep image tokens out of instructions"):
+        collator_of(built, loaded)([{**samples[0], "instruction": f"look at {token}"}])
 
 
 def test_events_of_the_flat_encoding_are_set_apart(internvl_built):

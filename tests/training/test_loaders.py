@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
@@ -129,6 +130,21 @@ def test_state_of_another_order_is_refused():
     state = loader_of(weights=()).state_dict()
     with pytest.raises(ParamsError, match="belongs to another order"):
         loader_of().load_state_dict(state)
+    with pytest.raises(ParamsError, match="has no samples, order"):
+        loader_of().load_state_dict({"epoch": 0})
+
+
+@pytest.mark.parametrize("weights", [(2, 1), [2.0, 1.0], np.array([2, 1]), np.array([2, 1], np.float32)])
+def test_equal_weights_of_any_type_are_one_order(weights):
+    assert loader_of(weights=weights).state_dict() == loader_of().state_dict()
+
+
+def test_settings_under_which_a_state_would_not_be_exact_are_refused():
+    with pytest.raises(ParamsError, match="in_order: must stay True"):
+        loader_of(num_workers=2, in_order=False)
+    for weights in ((float("nan"), 1), (float("inf"), 1), (-1, 2), (0, 0)):
+        with pytest.raises(ParamsError, match="one finite number of 0 or more"):
+            loader_of(weights=weights)
 
 
 def test_a_batch_asks_each_dataset_once():

@@ -380,6 +380,26 @@ def test_failures_by_policy_are_counted(tmp_path):
             loader(tmp_path).load([failing])
 
 
+@pytest.mark.parametrize(
+    ("shape", "size_px"),
+    [([30, 20], (30, 20)), ([-1, 5], (448, 448)), ([0, 0], (448, 448)), ([200_000, 200_000], (448, 448)), (None, (448, 448))],
+)
+def test_a_recording_does_not_decide_how_large_a_placeholder_is(tmp_path, shape, size_px):
+    (image,) = loader(tmp_path, on_error="placeholder").load([reference("gone.mkv", 0, shape=shape)])
+    assert image.size == size_px
+
+
+def test_titles_that_are_not_utf8_are_no_hindrance(tmp_path):
+    (tmp_path / "a").mkdir()
+    pts_ns = constant_times()
+    write_video(tmp_path / "a" / "v.mkv", coded_frames(pts_ns), pts_ns)
+    content = (tmp_path / "a" / "v.mkv").read_bytes()
+    assert content.count(b"Lavf") > 1
+    (tmp_path / "a" / "v.mkv").write_bytes(content.replace(b"Lavf", b"\xe3avf"))
+    (image,) = loader(tmp_path).load([reference("v.mkv", pts_ns[5])])
+    assert read_time_code(np.asarray(image)) == pts_ns[5] // MS
+
+
 @pytest.mark.parametrize("decoder", ["pyav", "tensorcodec"])
 def test_the_error_of_a_batch_names_the_row_that_failed(tmp_path, decoder):
     (tmp_path / "a").mkdir()

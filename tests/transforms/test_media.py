@@ -45,6 +45,14 @@ def test_the_error_names_all_places(tmp_path, monkeypatch):
     assert f"raw.dir of {tmp_path / 'cwd' / 'params.yaml'}: not set" in message
 
 
+def test_params_that_cannot_be_read_hinder_no_other_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes("raw:\n  dir: \u00fc\n".encode("latin-1"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "v.mkv").touch()
+    assert MediaFinder("here").locate("a.mcap", "v.mkv") == "here/v.mkv"
+
+
 def test_recordings_at_a_url():
     assert MediaFinder("s3://bucket/r").locate("a/one.mcap", "one.mkv") == "s3://bucket/r/a/one.mkv"
 

@@ -233,8 +233,12 @@ def test_wrong_uses_are_refused(elsewhere, tmp_path):
             create(**{option: "x"})
     with pytest.raises(TypeError, match="did you mean 'recordings'"):
         auto_set_transform(train, stage="fsl", recordigns="x")
-    with pytest.raises(MediaError, match="argument recordings names '/nope', which is no folder"):
-        _ = auto_set_transform(train, stage="fsl", recordings="/nope")[0]
+    # A setting that cannot be is no image's fault: not even a policy for images makes grey of it.
+    for policy in ("error", "placeholder", "skip"):
+        with pytest.raises(ParamsError, match="recordings: names '/nope', which is no folder"):
+            _ = auto_set_transform(train, stage="fsl", recordings="/nope", on_image_error=policy)[0]
+    with pytest.raises(ParamsError, match="decoder: torchcodec is not installed"):
+        create_fsl_dataset_transform(decoder="torchcodec")
     with pytest.raises(SchemaError, match=r"nothing does not exist\. Build it .*dvc pull"):
         load_from_disk(tmp_path / "nothing")
     shutil.copytree(elsewhere / "fsl", tmp_path / "fsl")
