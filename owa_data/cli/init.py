@@ -107,10 +107,16 @@ def pipeline_files() -> dict[Path, str]:
     conf = {
         Path("conf") / path.relative_to(TEMPLATES / "conf"): path.read_text(encoding="utf-8")
         for path in sorted((TEMPLATES / "conf").rglob("*.yaml"))
+        if not _is_of_this_machine(path)
     }
     stages = yaml.safe_load(pipeline)["stages"]
     code = _CODE_HEAD + "".join(f"{stage}: {code_of(stage)}\n" for stage in stages)
     return {PIPELINE_FILE: pipeline, CODE_FILE: code, **conf}
+
+
+def _is_of_this_machine(path: Path) -> bool:
+    """Whether a file of the templates is a tokenizer in a folder, which somebody registered in the clone that the package runs from."""
+    return path.parent.name == "tokenizer" and yaml.safe_load(path.read_text(encoding="utf-8")).get("source") == "folder"
 
 
 def _pipeline_without_code(text: str) -> str:

@@ -12,6 +12,7 @@ import datasets
 import pytest
 import yaml
 
+from owa_data.cli import init
 from owa_data.cli.card import render_card
 from owa_data.cli.init import TEMPLATES, pipeline_files
 from owa_data.cli.repository import code_of
@@ -34,6 +35,17 @@ def _owa_data(repo: Repo, *arguments: str, check: bool = True) -> str:
 def test_the_templates_are_the_pipelines_own_files() -> None:
     for name, source in (("conf", "conf"), ("pipeline.yaml", "dvc.yaml"), ("dvcignore", ".dvcignore")):
         assert (TEMPLATES / name).resolve() == (ROOT / source).resolve()
+
+
+def test_tokenizers_registered_in_the_clone_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("conf", "pipeline.yaml", "dvcignore"):
+        source = (TEMPLATES / name).resolve()
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, tmp_path / name)
+    monkeypatch.setattr(init, "TEMPLATES", tmp_path)
+    shipped = pipeline_files().keys()
+    (tmp_path / "conf/tokenizer/mine.yaml").write_text("name: mine\nsource: folder\nlocation: /home/me/model\n")
+    assert pipeline_files().keys() == shipped
+    assert Path("conf/tokenizer/byte.yaml") in shipped
 
 
 def test_the_written_pipeline_depends_on_code_yaml_instead_of_sources() -> None:

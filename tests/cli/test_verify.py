@@ -146,6 +146,15 @@ def _other_tokenizer(root: Path) -> None:
     path.write_text(json.dumps(definition))
 
 
+def _state_of_another_form(root: Path) -> None:
+    (root / "data/fsl/train/state.json").write_text("[]")
+
+
+def _metrics_of_another_form(root: Path) -> None:
+    path = root / "metrics/fsl.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"events": 3}))
+
+
 def _add_file(root: Path) -> None:
     (root / "data/fsl/train/a/old.arrow").write_bytes(b"")
 
@@ -166,6 +175,8 @@ def _add_file(root: Path) -> None:
         (_remove_video, "data/fsl", "rows of a/one.mcap refer to one.mkv, which does not exist"),
         (_other_tokenizer, "tokenizer/tokenizer.json", "not the tokenizer that owa.json names"),
         (_add_file, "train/a/old.arrow", "owa.json does not name this file"),
+        (_state_of_another_form, "train/state.json", "is a list, not an object"),
+        (_metrics_of_another_form, "metrics/fsl.json", "events is 3, but the episodes of owa.json add up to"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -14,6 +14,7 @@ from owa_data.encoding.pieces import PieceTable
 from owa_data.errors import TokenizerError
 from owa_data.fsl.extend import extend_tokenizer
 from owa_data.fsl.families import image_span
+from owa_data.fsl.saved_tokenizer import load_saved
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import load_vocabulary
 from owa_data.params import ImageParams, TokenizerParams
@@ -106,3 +107,10 @@ def test_ids_equal_tokenizing_the_text_event_by_event(real_tokenizer, real_piece
         codes = encoded.codes[encoded.offsets[index] : encoded.offsets[index + 1]]
         ours = real_pieces.take_padded_ids(codes, np.array([len(codes)]), np.array([0]), 0)
         assert ours.tolist() == real_tokenizer(text.replace("<image_placeholder>", span), add_special_tokens=False)["input_ids"]
+
+
+def test_a_damaged_saved_tokenizer_is_named(tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer/tokenizer.json").write_text('{"model": ')
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json is no tokenizer"):
+        load_saved(tmp_path)

@@ -81,6 +81,8 @@ def test_metadata_forms(tmp_path: Path) -> None:
     assert read_metadata(str(tmp_path / "m.csv")) == {"a.mcap": {"game": "apex"}, "b.mcap": {"game": "doom", "player": "kim"}}
     (tmp_path / "m.jsonl").write_text('{"episode_path": "x\\\\a.mcap", "n": 1}\n\n')
     assert read_metadata(str(tmp_path / "m.jsonl")) == {"x/a.mcap": {"n": 1}}
+    (tmp_path / "m.jsonl").write_text('{"episode_path": "a.mcap", "n": 2}\n', encoding="utf-8-sig")  # as Windows saves it
+    assert read_metadata(str(tmp_path / "m.jsonl")) == {"a.mcap": {"n": 2}}
 
 
 @pytest.mark.parametrize(("text", "line"), [("game\nx\n", 2), ("episode_path\na\na\n", 3), ("episode_path,game\n\n\na,x,y\n", 4)])
@@ -215,3 +217,9 @@ def test_who_may_not_read_a_recording_is_told_what_to_do() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "a.mcap")
     with pytest.raises(PermissionError), told_if_private("a.mcap"):
         raise PermissionError(errno.EACCES, "Permission denied", "cache/b.tmp")
+
+
+@pytest.mark.parametrize("url", ["nosuchstore://x", "memory-not-installed://"])
+def test_urls_that_no_store_answers_are_told(url: str) -> None:
+    with pytest.raises(ParamsError, match=r"raw\.dir: .* cannot be listed"):
+        find_recordings(RawParams(dir=url, watch="list.jsonl", metadata=""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -131,6 +132,18 @@ def test_streams_go_to_the_workers_of_a_loader(elsewhere):
     expected = sorted(row["start_ns"] for row in rows)
     loader = torch.utils.data.DataLoader(rows, batch_size=None, num_workers=2, multiprocessing_context="spawn")
     assert sorted(row["start_ns"] for row in loader) == expected
+
+
+def test_joined_datasets_that_give_an_episode_different_instructions_are_refused(elsewhere, tmp_path):
+    shutil.copytree(elsewhere / "binned", tmp_path / "binned")
+    described = json.loads((tmp_path / "binned/owa.json").read_text())
+    for episode in described["episodes"]:
+        episode["metadata"]["instruction"] = "Lose the duel"
+    (tmp_path / "binned/owa.json").write_text(json.dumps(described))
+    both = [load_from_disk(folder)["train"] for folder in (elsewhere / "binned", tmp_path / "binned")]
+    with pytest.raises(ParamsError, match="different instructions, 'Win the duel' and 'Lose the duel'"):
+        auto_set_transform(datasets.concatenate_datasets(both), load_images=False)
+    assert auto_set_transform(both[1], load_images=False)[0]["instruction"] == "Lose the duel"
 
 
 def test_binned_rows_that_lead_to_no_lineage_warn_once_of_their_instruction(elsewhere, caplog):
