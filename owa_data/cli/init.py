@@ -116,7 +116,7 @@ def pipeline_files() -> dict[Path, str]:
 
 def _is_of_this_machine(path: Path) -> bool:
     """Whether a file of the templates is a tokenizer in a folder, which somebody registered in the clone that the package runs from."""
-    return path.parent.name == "tokenizer" and yaml.safe_load(path.read_text(encoding="utf-8")).get("source") == "folder"
+    return path.parent.name == "tokenizer" and (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("source") == "folder"
 
 
 def _pipeline_without_code(text: str) -> str:
@@ -197,4 +197,4 @@ def _write(path: Path, text: str) -> None:
 
 def _add_lines(path: Path, lines: list[str] | tuple[str, ...]) -> None:
     present = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    path.write_text("\n".join([*present, *(line for line in lines if line not in present)]) + "\n")
+    path.write_text("\n".join([*present, *(line for line in lines if line not in present)]) + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from owa_data.cli import cache, card, decode, doctor, init, scan, show, summary, tokenizer, verify
 from owa_data.errors import OwaDataError
@@ -29,26 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = make_parser().parse_args(arguments)
     try:
         status = options.run(options)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # what cannot be written is told here, not by Python as it ends
     except BrokenPipeError:
         status = 0  # the reader, such as `head`, has seen enough
-        _write_nowhere()
     except (OwaDataError, OSError) as error:
         print(f"owa-data {options.command}: {error}", file=sys.stderr)
         status = 1
-        if isinstance(error, OSError) and error.filename is None:
-            _write_nowhere()  # as on a full disk
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
-    sys.exit(status or 0)
+    sys.exit(_end_output(options.command, status or 0))
 
 
-def _write_nowhere() -> None:
-    """Send what is still to be written to nowhere: Python would try once more as it ends, and complain."""
-    with suppress(OSError, ValueError):  # a standard output that is no file, as in tests
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _end_output(command: str, status: int) -> int:
+    """Write what is still to be written and return the exit status. What cannot be written is told here, not by Python as it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python tries once more
+        if status == 0 and not isinstance(error, BrokenPipeError):
+            print(f"owa-data {command}: {error}", file=sys.stderr)
+            return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def create_loader(
         raise ParamsError("loader.datasets", f"is a {type(datasets).__name__}, not a list of datasets: write [dataset]")
     if not settings.get("in_order", True):
         raise ParamsError("loader.in_order", "must stay True: where training stands is counted in batches, in their order")
-    order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(map(float, weights)), int(seed), shuffle)
+    order = SampleOrder(tuple(len(dataset) for dataset in datasets), tuple(weights), seed, shuffle)
     share = RankShare(batch_size, rank, world_size, drop_last)
     if not share.num_batches(order.num_samples):
         raise ParamsError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -48,6 +49,9 @@ class SampleOrder:
     shuffle: bool = True
 
     def __post_init__(self) -> None:
+        # Equal numbers of any type are one order, and can be written into a state.
+        object.__setattr__(self, "weights", tuple(map(float, self.weights)))
+        object.__setattr__(self, "seed", operator.index(self.seed))
         if not 0 <= self.seed < 1 << 63:
             raise ParamsError("loader.seed", f"must be 0 or more, and less than 2**63 (is {self.seed})")
         if not sum(self.lengths):
@@ -74,8 +78,7 @@ class SampleOrder:
     @property
     def digest(self) -> str:
         """Identifies the order; equal for equal attributes."""
-        attributes = [self.lengths, [float(weight) for weight in self.weights], self.seed, self.shuffle]
-        return hashlib.sha256(json.dumps(attributes).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.lengths, self.weights, self.seed, self.shuffle]).encode()).hexdigest()[:16]
 
     def shares(self) -> tuple[int, ...]:
         """Return how many samples of each dataset an epoch draws; they add up to `num_samples` (largest remainders)."""

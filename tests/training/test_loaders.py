@@ -11,6 +11,7 @@ from owa_data.errors import ParamsError
 pytest.importorskip("torch")
 
 from owa_data.training.loaders import create_loader
+from owa_data.training.sampler import SampleOrder
 
 # PyTorch advises against more workers than CPUs.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -137,6 +138,12 @@ def test_state_of_another_order_is_refused():
 @pytest.mark.parametrize("weights", [(2, 1), [2.0, 1.0], np.array([2, 1]), np.array([2, 1], np.float32)])
 def test_equal_weights_of_any_type_are_one_order(weights):
     assert loader_of(weights=weights).state_dict() == loader_of().state_dict()
+
+
+def test_equal_orders_have_equal_digests():
+    whole, broken = SampleOrder((4, 4), (2, 1), seed=np.int64(5)), SampleOrder((4, 4), (2.0, 1.0), seed=5)
+    assert whole == broken
+    assert whole.digest == broken.digest
 
 
 def test_settings_under_which_a_state_would_not_be_exact_are_refused():
