@@ -16,6 +16,7 @@ from owa_data.errors import SchemaError
 from owa_data.event.rows import message_column, unwrap_payloads
 from owa_data.raw import messages
 from owa_data.raw.payloads import Payloads
+from owa_data.raw.quoted import QuotedPayloads
 
 Int64s = npt.NDArray[np.int64]
 
@@ -55,7 +56,7 @@ class Events:
         vk: Key code, int64 (n,); 0 where the event is no key.
         pressed: bool (n,); false where the event is no key.
         raw_mouse: last_x, last_y, us_flags, button_flags, button_data as recorded, int64 (n, 5); 0 where the event is no raw mouse.
-        payloads: JSON of the message (n,).
+        payloads: JSON of the message (n,); as they stand in event rows, or plain.
         start_ns: Time of the episode's first message, from which `timestamps` of the encoding `hierarchical` count.
     """
 
@@ -66,7 +67,7 @@ class Events:
     vk: Int64s
     pressed: npt.NDArray[np.bool_]
     raw_mouse: Int64s
-    payloads: Payloads
+    payloads: Payloads | QuotedPayloads
     start_ns: int = 0
 
     def __len__(self) -> int:

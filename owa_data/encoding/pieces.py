@@ -6,8 +6,9 @@ rows of text are both one Arrow `take` of the same codes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +47,14 @@ class EncodedEvents:
         Args:
             images: Whether a screen's text holds `IMAGE_PLACEHOLDER`, as in the rows of `fsl`; without, images are given beside the text.
         """
-        table = pa.array([*self.pieces, *separated(self.pieces, self.separator)], pa.large_string())
-        codes = self.codes + (len(self.pieces) if self.separator else 0)
-        codes[self.offsets[:-1][np.diff(self.offsets) > 0]] %= max(len(self.pieces), 1)
+        used, used_codes = np.unique(self.codes, return_inverse=True)  # a few, of thousands
+        pieces = [self.pieces[code] for code in used.tolist()]
+        table = pa.array([*pieces, *separated(pieces, self.separator)], pa.large_string())
+        codes = used_codes + (len(pieces) if self.separator else 0)
+        codes[self.offsets[:-1][np.diff(self.offsets) > 0]] %= max(len(pieces), 1)
         offsets = self.offsets
-        if not images and IMAGE_PLACEHOLDER in self.pieces:
-            is_text = self.codes != list(self.pieces).index(IMAGE_PLACEHOLDER)
+        if not images and IMAGE_PLACEHOLDER in pieces:
+            is_text = used_codes != pieces.index(IMAGE_PLACEHOLDER)
             offsets = np.concatenate([[0], np.cumsum(is_text)])[offsets]
             codes = codes[is_text]
         return list(gather(table, codes, offsets).to_pylist())
@@ -78,10 +81,20 @@ class PieceTable:
 
     @staticmethod
     def from_ids(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> PieceTable:
-        """Make a table from ids as lists."""
-        blobs = [np.asarray(part, "<i4").tobytes() for part in ids]
+        """Make a table from ids as lists; a million pieces take half a second."""
         lengths = np.array([len(part) for part in ids], np.int64)
-        return PieceTable(pa.array(texts, pa.large_string()), pa.array(blobs, pa.large_binary()), lengths)
+        flat = np.fromiter(chain.from_iterable(ids), "<i4", lengths.sum())
+        offsets = 4 * np.concatenate([[0], np.cumsum(lengths)])
+        blobs = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
+        )
+        return PieceTable(pa.array(texts, pa.large_string()), blobs, lengths)
+
+    @staticmethod
+    def from_tokens(pieces: Sequence[Sequence[str]], ids: Mapping[str, Sequence[int]]) -> PieceTable:
+        """Make a table of pieces that are tokens side by side, from the ids of each token."""
+        ids_of_pieces = [[*chain.from_iterable(ids[token] for token in tokens)] for tokens in pieces]
+        return PieceTable.from_ids(["".join(tokens) for tokens in pieces], ids_of_pieces)
 
     def take_padded_ids(self, codes: Int64s, row_ends: Int64s, num_pads: Int64s, pad_token_id: int) -> npt.NDArray[np.int32]:
         """Return the ids of rows of codes, each row filled up, one after another; int32. Every id is written once.

@@ -37,6 +37,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def piece_tokens(self) -> tuple[tuple[str, ...], ...]:
+        """The tokens of each of `pieces`: of the vocabulary, or `IMAGE_PLACEHOLDER`."""
+        ...
+
+    @property
     def separator(self) -> str:
         """Stands between events."""
         ...

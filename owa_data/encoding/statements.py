@@ -189,7 +189,7 @@ def _add_mouse(columns: _Columns, events: Events) -> None:
 
 def _add_windows(columns: _Columns, events: Events) -> list[str]:
     rows = np.flatnonzero(events.kinds == EventKind.WINDOW)
-    payloads = events.payloads.take(rows).to_arrow().dictionary_encode()
+    payloads = events.payloads.take(rows).plain().to_arrow().dictionary_encode()
     windows, valid = messages.decode_payloads(Payloads.of(payloads.dictionary), _Window)
     title_of = np.cumsum(valid) - 1
     indices = payloads.indices.to_numpy(zero_copy_only=False).astype(np.int64)

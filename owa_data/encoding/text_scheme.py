@@ -77,6 +77,7 @@ class FramedText:
     timestamps: bool = False
     vocabulary: tuple[str, ...] = field(default=(END, START), init=False)
     pieces: tuple[str, ...] = field(default=(), init=False)
+    piece_tokens: tuple[tuple[str, ...], ...] = field(default=(), init=False)
     separator: str = field(default="", init=False)
 
     def encode(self, events: Events) -> EncodedEvents:
@@ -173,6 +174,7 @@ class WordText:
     read: Callable[[str], Statement]
     vocabulary: tuple[str, ...] = field(default=(), init=False)
     pieces: tuple[str, ...] = field(default=(), init=False)
+    piece_tokens: tuple[tuple[str, ...], ...] = field(default=(), init=False)
     separator: str = field(default=" ", init=False)
 
     def encode(self, events: Events) -> EncodedEvents:

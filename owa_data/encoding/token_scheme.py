@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, product
 from math import prod
 from typing import Literal
 
@@ -17,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from owa_data.encoding.decoded import BrokenSpan, Decoded, make_events
-from owa_data.encoding.digits import from_digits, to_digits, to_notches
+from owa_data.encoding.digits import from_digits, to_notches
 from owa_data.encoding.events import EventKind, Events, wheel_delta
 from owa_data.encoding.keys import NUM_KEYS
+from owa_data.encoding.piece_matrix import TOKEN_KINDS, UNUSED, PieceMatrix
 from owa_data.encoding.pieces import IMAGE_PLACEHOLDER, EncodedEvents
-from owa_data.encoding.token_matrix import TOKEN_KINDS, UNUSED, TokenMatrix
 from owa_data.encoding.token_text import TokenText, is_silent, shorten, split_tokens
 from owa_data.raw.messages import MOVE_ABSOLUTE, WHEEL_UNIT
 
@@ -33,6 +34,10 @@ TYPE_TOKENS = {EventKind.KEYBOARD: "<KEYBOARD>", EventKind.RAW_MOUSE: "<MOUSE>",
 FRAME_TOKENS = (START, END, *TYPE_TOKENS.values())
 TIME_UNIT_NS = 10_000_000
 FLAG_BASES = (16, 16, 16)
+
+_FRAME_PIECES = (*((START, token) for token in TYPE_TOKENS.values()), (END,), (IMAGE_PLACEHOLDER,))
+_HEAD_CODES = {kind: code for code, kind in enumerate(TYPE_TOKENS)}
+_END_CODE, _IMAGE_CODE = len(TYPE_TOKENS), len(TYPE_TOKENS) + 1
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,19 @@ class Number:
             return -size // 2, size // 2 - 1
         return (1 - size // 2, size // 2 - 1) if self.signedness == "sign" else (0, size - 1)
 
-    def digits_of(self, values: Int64s) -> Int64s:
-        """Return digits int64 (n, places) of values within the limits; numbers without a sign wrap."""
+    def ranks_of(self, values: Int64s) -> Int64s:
+        """Return the digits of values within the limits, read as one plain number; numbers without a sign wrap.
+
+        Example:
+            With a sign and one decimal digit, -3 has the digits 1, 3 and the rank 13.
+        """
+        size = prod(self.bases)
         if self.signedness == "sign":
-            return np.column_stack([values < 0, to_digits(np.abs(values), self.bases[1:])]).astype(np.int64)
-        return to_digits(values % prod(self.bases), self.bases)
+            return np.abs(values) + (values < 0) * (size // 2)
+        return values % size
 
     def value_of(self, digits: Int64s) -> Int64s:
-        """Return the values of digits int64 (n, places): the inverse of `digits_of`."""
+        """Return the values of digits int64 (n, places): the inverse of `ranks_of`, place by place."""
         if self.signedness == "sign":
             return np.where(digits[:, 0] == 1, -1, 1) * from_digits(digits[:, 1:], self.bases[1:])
         values = from_digits(digits, self.bases)
@@ -78,8 +88,21 @@ class Number:
 
 
 @dataclass(frozen=True)
+class _Field:
+    """Places of a number that are written as one piece: code `first + i` for rank i of these places."""
+
+    first: int
+    weight: int
+    size: int
+
+    def codes_of(self, ranks: Int64s) -> Int64s:
+        """Return the codes that show these places of a number's ranks."""
+        return self.first + (ranks // self.weight) % self.size if self.weight > 1 else self.first + ranks % self.size
+
+
+@dataclass(frozen=True)
 class _Place:
-    """One column of an event: which digit it shows, and in which alphabet (codes)."""
+    """One token of an event that is read: which digit it shows, and in which alphabet (codes of tokens)."""
 
     number: Number
     place: int
@@ -114,9 +137,39 @@ class TokenScheme:
     separator: str = field(default="", init=False)
 
     @cached_property
+    def _numbers(self) -> tuple[Number, ...]:
+        return (self.time, self.key, self.pressed, self.motion, self.flags, self.wheel)
+
+    @cached_property
+    def _fields(self) -> dict[Number, tuple[_Field, ...]]:
+        """How each number is written: as one piece, or place by place where two of them alternate."""
+        first = len(_FRAME_PIECES)
+        fields = {}
+        for number in self._numbers:
+            of_number = []
+            for part in self._parts_of(number):
+                size = prod(number.bases[part])
+                of_number.append(_Field(first, prod(number.bases[part.stop :]), size))
+                first += size
+            fields[number] = tuple(of_number)
+        return fields
+
+    def _parts_of(self, number: Number) -> list[slice]:
+        num_places = len(number.bases)
+        if number is self.motion and self.is_interleaved:
+            return [slice(place, place + 1) for place in range(num_places)]
+        return [slice(0, num_places)]
+
+    @cached_property
+    def piece_tokens(self) -> tuple[tuple[str, ...], ...]:
+        """The tokens of each piece, by its code: the frame's, and of each number every one that can be written."""
+        parts = [number.alphabets[part] for number in self._numbers for part in self._parts_of(number)]
+        return (*_FRAME_PIECES, *chain.from_iterable(product(*alphabets) for alphabets in parts))
+
+    @cached_property
     def pieces(self) -> tuple[str, ...]:
-        """The vocabulary and the image."""
-        return (*self.vocabulary, IMAGE_PLACEHOLDER)
+        """All pieces that it writes."""
+        return tuple(map("".join, self.piece_tokens))
 
     @property
     def period_ns(self) -> int:
@@ -125,16 +178,12 @@ class TokenScheme:
 
     @cached_property
     def _code(self) -> dict[str, int]:
-        return {piece: code for code, piece in enumerate(self.pieces)}
+        """Codes of tokens, for reading."""
+        return {token: code for code, token in enumerate((*self.vocabulary, IMAGE_PLACEHOLDER))}
 
     def _places(self, number: Number) -> list[_Place]:
         codes = [np.array([self._code[token] for token in alphabet]) for alphabet in number.alphabets]
         return [_Place(number, place, codes[place]) for place in range(len(codes))]
-
-    def _put(self, matrix: TokenMatrix, rows: Int64s, column: int, places: Sequence[_Place], digits: Sequence[Int64s]) -> int:
-        for place, of_number in zip(places, digits, strict=True):
-            column = matrix.put(rows, column, place.codes[of_number[:, place.place]])
-        return column
 
     @cached_property
     def _motion_places(self) -> list[tuple[int, _Place]]:
@@ -145,10 +194,17 @@ class TokenScheme:
         return [(axis, place) for axis in (0, 1) for place in places]
 
     @cached_property
-    def _width(self) -> int:
-        """Columns of the widest event: mouse with wheel."""
-        numbers = (self.time, self.motion, self.motion, self.flags, self.wheel)
-        return 3 + sum(len(number.bases) for number in numbers)
+    def _max_tokens(self) -> int:
+        """Tokens of the longest event: mouse with wheel."""
+        return 3 + sum(len(number.bases) for number in self._longest)
+
+    @cached_property
+    def _max_pieces(self) -> int:
+        return 2 + sum(len(self._fields[number]) for number in self._longest)
+
+    @property
+    def _longest(self) -> tuple[Number, ...]:
+        return (self.time, self.motion, self.motion, self.flags, self.wheel)
 
     def encode(self, events: Events) -> EncodedEvents:
         """Encode events by table lookup.
@@ -159,45 +215,44 @@ class TokenScheme:
         encodable = np.isin(events.kinds, TOKEN_KINDS)
         encodable &= (events.kinds != EventKind.KEYBOARD) | ((events.vk >= 0) & (events.vk < NUM_KEYS))
         encodable &= events.raw_mouse[:, 2] & MOVE_ABSOLUTE == 0
-        matrix = TokenMatrix(events, encodable, self._width)
+        matrix = PieceMatrix(events, encodable, self._max_pieces)
         counts = {"not_encodable": len(events) - len(matrix.sources)}
-        everything = np.arange(len(matrix.sources))
-        column = matrix.put(everything, 0, self._code[START])
-        for kind, token in TYPE_TOKENS.items():
-            matrix.put(matrix.rows_of(kind), column, self._code[token])
-        times = self.time.digits_of(events.times_ns[matrix.sources] // TIME_UNIT_NS)
-        places = self._places(self.time)
-        column = self._put(matrix, everything, column + 1, places, [times] * len(places))
+        for kind in TYPE_TOKENS:
+            matrix.put(matrix.rows_of(kind), 0, _HEAD_CODES[kind])
+        times = events.times_ns[matrix.sources] // TIME_UNIT_NS
+        column = self._put(matrix, np.arange(len(times)), 1, self.time, times)
         self._put_keyboard(matrix, column, events)
         counts |= self._put_mouse(matrix, column, events)
         screens = matrix.rows_of(EventKind.SCREEN)
-        matrix.put(screens, matrix.put(screens, column, self._code[IMAGE_PLACEHOLDER]), self._code[END])
+        matrix.put(screens, matrix.put(screens, column, _IMAGE_CODE), _END_CODE)
         return matrix.encoded(self.pieces, counts)
 
-    def _put_keyboard(self, matrix: TokenMatrix, column: int, events: Events) -> None:
+    def _put(self, matrix: PieceMatrix, rows: Int64s, column: int, number: Number, *values: Int64s) -> int:
+        """Write a number, or several of its kind, from a column on; return the column after them."""
+        ranks = [number.ranks_of(of_one) for of_one in values]
+        for field_ in self._fields[number]:
+            for of_one in ranks:
+                column = matrix.put(rows, column, field_.codes_of(of_one))
+        return column
+
+    def _put_keyboard(self, matrix: PieceMatrix, column: int, events: Events) -> None:
         rows = matrix.rows_of(EventKind.KEYBOARD)
         keys = matrix.sources[rows]
-        column = self._put(matrix, rows, column, self._places(self.key), [self.key.digits_of(events.vk[keys])])
-        pressed = events.pressed[keys].astype(np.int64)[:, None]
-        column = self._put(matrix, rows, column, self._places(self.pressed), [pressed])
-        matrix.put(rows, column, self._code[END])
+        column = self._put(matrix, rows, column, self.key, events.vk[keys])
+        column = self._put(matrix, rows, column, self.pressed, events.pressed[keys].astype(np.int64))
+        matrix.put(rows, column, _END_CODE)
 
-    def _put_mouse(self, matrix: TokenMatrix, column: int, events: Events) -> dict[str, int]:
+    def _put_mouse(self, matrix: PieceMatrix, column: int, events: Events) -> dict[str, int]:
         rows = matrix.rows_of(EventKind.RAW_MOUSE)
         fields = events.raw_mouse[matrix.sources[rows]]
         motion = np.clip(fields[:, :2], *self.motion.limits)
-        digits = [self.motion.digits_of(motion[:, axis]) for axis in (0, 1)]
-        places = self._motion_places
-        column = self._put(matrix, rows, column, [place for _, place in places], [digits[axis] for axis, _ in places])
-        flags = self._places(self.flags)
-        column = self._put(matrix, rows, column, flags, [self.flags.digits_of(fields[:, 3])] * len(flags))
+        column = self._put(matrix, rows, column, self.motion, motion[:, 0], motion[:, 1])
+        column = self._put(matrix, rows, column, self.flags, fields[:, 3])
         whole, is_rounded = to_notches(wheel_delta(fields[:, 4]), WHEEL_UNIT)
         notches = np.clip(whole, *self.wheel.limits)
         turns = fields[:, 4] != 0
-        wheel = self._places(self.wheel)
-        wheel_end = self._put(matrix, rows[turns], column, wheel, [self.wheel.digits_of(notches[turns])] * len(wheel))
-        matrix.put(rows[turns], wheel_end, self._code[END])
-        matrix.put(rows[~turns], column, self._code[END])
+        matrix.put(rows[turns], self._put(matrix, rows[turns], column, self.wheel, notches[turns]), _END_CODE)
+        matrix.put(rows[~turns], column, _END_CODE)
         is_clamped = (motion != fields[:, :2]).any(axis=1) | (notches != whole)
         return {"clamped": int(is_clamped.sum()), "wheel_rounded": int(is_rounded.sum())}
 
@@ -210,7 +265,7 @@ class TokenScheme:
         code = np.array([self._code.get(token, -2) for token in tokens], np.int64)
         begins = np.flatnonzero(code == self._code[START])
         stops = np.append(begins[1:], len(code)) if len(begins) else begins
-        columns = begins[:, None] + np.arange(self._width)
+        columns = begins[:, None] + np.arange(self._max_tokens)
         inside = columns < stops[:, None]
         matrix = np.where(inside, code[np.minimum(columns, max(len(code) - 1, 0))], UNUSED) if len(code) else columns
         reader = _EventReader(self, matrix)
@@ -286,7 +341,7 @@ class _EventReader:
 
     def _read(self, rows: Bools, column: int, places: Sequence[_Place], suffix: str = "") -> int:
         for place in places:
-            digit_of = np.full(len(self.scheme.pieces) + 2, -1, np.int64)  # codes -2 and -1 look up the last two entries
+            digit_of = np.full(len(self.scheme._code) + 2, -1, np.int64)  # codes -2 and -1 look up the last two entries
             digit_of[place.codes] = np.arange(len(place.codes))
             digits = digit_of[self.matrix[:, column]]
             self._fail(rows & (digits < 0), column, place.number.meaning)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from owa_data.encoding.pieces import PieceTable
+from owa_data.encoding.pieces import IMAGE_PLACEHOLDER, PieceTable
 from owa_data.encoding.registry import Encoder, create_encoder
 from owa_data.errors import ParamsError
 from owa_data.fsl.convert import convert_events
@@ -95,7 +95,7 @@ def plan_fsl(
 
 def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[str]) -> PieceTable:
     if encoder.pieces:
-        return PieceTable.from_ids(encoder.pieces, conversion.vocabulary.piece_ids)
+        return _token_table(encoder.name, conversion.vocabulary.token_ids, conversion.vocabulary.image_ids)
     # Texts that depend on the events: this worker needs the tokenizer itself.
     extended = _extended(conversion.tokenizer.model_dump_json(), conversion.tokenizer_sha256, encoder.vocabulary)
     ids = extended.ids_of_pieces(pieces)
@@ -104,6 +104,13 @@ def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[s
     first = len(pieces) - num_checked
     extended.check_cuts(pieces[first:], ids[first:])
     return PieceTable.from_ids(pieces, ids)
+
+
+@lru_cache(maxsize=1)
+def _token_table(encoder_name: str, token_ids: tuple[int, ...], image_ids: tuple[int, ...]) -> PieceTable:
+    encoder = create_encoder(encoder_name)  # one that writes known pieces has no options
+    ids: dict[str, Sequence[int]] = {token: (number,) for token, number in zip(encoder.vocabulary, token_ids, strict=True)}
+    return PieceTable.from_tokens(encoder.piece_tokens, {**ids, IMAGE_PLACEHOLDER: image_ids})
 
 
 @lru_cache(maxsize=1)

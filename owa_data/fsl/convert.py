@@ -123,7 +123,7 @@ def _iter_batches(
     episode: EncodedEpisode, packing: Packing, episode_path: str, params: FslParams, pad_token_id: int
 ) -> Iterator[pa.RecordBatch]:
     sources = episode.encoded.sources[packing.order]
-    payloads = episode.events.payloads
+    payloads = episode.events.payloads.stored
     image_bytes = np.where(episode.events.kinds == EventKind.SCREEN, payloads.ends - payloads.starts, 0)[sources]
     before = np.concatenate([[0], np.cumsum(image_bytes)])[packing.row_offsets]
     for first, stop in batch_bounds(np.diff(before), max(1, IDS_PER_BATCH // params.max_sequence_length)):
@@ -151,7 +151,7 @@ def _make_batch(
     sources = episode.encoded.sources[order]
     times_ns, kinds = episode.events.times_ns[sources], episode.events.kinds[sources]
     is_screen = kinds == EventKind.SCREEN
-    images = episode.events.payloads.take(sources[is_screen]).to_arrow().cast(pa.large_string()).cast(pa.string())
+    images = episode.events.payloads.take(sources[is_screen]).plain().to_arrow().cast(pa.large_string()).cast(pa.string())
     images_before = np.concatenate([[0], np.cumsum(is_screen)])
     event_offsets = ids_before[:-1] - np.repeat(row_ids[:-1], np.diff(row_offsets))
     arrays = [

@@ -1,4 +1,4 @@
-"""Ids of everything an encoder writes, under one tokenizer; remembered, so that unchanged settings never load the tokenizer again.
+"""Ids of all that a token encoding writes, under one tokenizer; remembered, so that unchanged settings never load the tokenizer again.
 
 Input: `TokenizerParams` and an encoder. Output: `Vocabulary`. Loading a tokenizer of 150,000 entries takes about a second, reading this
 from the shard cache a millisecond.
@@ -31,20 +31,25 @@ class Vocabulary(msgspec.Struct, frozen=True):
         digest: Of the extended `tokenizer.json`, `xxh3:...`.
         pad_token_id: Fills rows up.
         image_token_id: The id whose embeddings become image features.
-        num_image_tokens: Ids of one image span.
         num_tokens: The highest id of the extended tokenizer and 1.
         added: Tokens that the tokenizer lacked, with their ids.
-        piece_ids: Ids of `encoder.pieces`, in their order.
+        token_ids: Of `encoder.vocabulary`, in its order: one id each.
+        image_ids: Of one image span.
     """
 
     key: str
     digest: str
     pad_token_id: int
     image_token_id: int
-    num_image_tokens: int
     num_tokens: int
     added: dict[str, int]
-    piece_ids: list[list[int]]
+    token_ids: tuple[int, ...]
+    image_ids: tuple[int, ...]
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Ids of one image span."""
+        return len(self.image_ids)
 
 
 def do_nothing() -> None:
@@ -75,7 +80,6 @@ def load_vocabulary(
         params.pad_token,
         encoder.name,
         encoder.vocabulary,
-        encoder.pieces,
         span.runs,
     ]
     key = hashlib.sha256(canonical_json(parts)).hexdigest()
@@ -111,10 +115,10 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tup
         digest=digest_like(SHARD_PREFIX, content),
         pad_token_id=extended.pad_token_id,
         image_token_id=extended.id_of(span.image_token),
-        num_image_tokens=len(extended.ids_of([span.text])[0]),
         num_tokens=1 + max(extended.tokenizer.get_vocab(with_added_tokens=True).values()),  # some leave ids out
         added={token: extended.id_of(token) for token in extended.added},
-        piece_ids=extended.ids_of_pieces(encoder.pieces),
+        token_ids=tuple(map(extended.id_of, encoder.vocabulary)),
+        image_ids=tuple(extended.ids_of([span.text])[0]),
     )
     return vocabulary, content
 

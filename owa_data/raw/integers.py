@@ -80,6 +80,10 @@ class Shape:
             for literal in self.literals
         ]
 
+    def quoted(self) -> Shape:
+        r"""Return the shape of the same payloads inside JSON strings, where `"` is `\"`; a shape has no other character that is escaped."""
+        return Shape(tuple(literal.replace(b'"', b'\\"') for literal in self.literals), self.keys)
+
     @property
     def max_bytes(self) -> int:
         """Bytes of a payload of this shape, at most."""

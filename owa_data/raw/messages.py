@@ -25,6 +25,7 @@ import pyarrow as pa
 from owa_data.raw.decimal import decimal_text
 from owa_data.raw.integers import fixed_shape, match_shape
 from owa_data.raw.payloads import Payloads, offsets_of
+from owa_data.raw.quoted import QuotedPayloads
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -138,7 +139,7 @@ def current_type(message_type: str) -> str:
     return message_type
 
 
-def decode_payloads(payloads: Payloads, form: type[S]) -> tuple[list[S], Bools]:
+def decode_payloads(payloads: Payloads | QuotedPayloads, form: type[S]) -> tuple[list[S], Bools]:
     """Decode JSON payloads of one form.
 
     Returns:
@@ -148,6 +149,7 @@ def decode_payloads(payloads: Payloads, form: type[S]) -> tuple[list[S], Bools]:
     num_payloads = len(payloads)
     if not num_payloads:
         return [], np.zeros(0, np.bool_)
+    payloads = payloads.plain()
     decoder = msgspec.json.Decoder(form)
     # One call for all. The parser does not insist on one value per line. But where each payload begins and ends as an object does, and none holds a
     # newline, no value reaches over two of them, so that n values are one of each.
@@ -207,7 +209,7 @@ class _Alike(Generic[S]):
     integers: dict[str, Int64s]
 
 
-def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
+def _split_alike(payloads: Payloads | QuotedPayloads, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
     """Find payloads that are alike but for their integers, without parsing each.
 
     Args:
@@ -238,7 +240,8 @@ def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -
             rest = rest[1:]
             continue
         keys = [name for name in names if name.encode() in shape.keys]
-        matches, values = match_shape(payloads.take(rest), shape, tuple(key.encode() for key in keys))
+        stored = shape.quoted() if isinstance(payloads, QuotedPayloads) else shape
+        matches, values = match_shape(payloads.stored.take(rest), stored, tuple(key.encode() for key in keys))
         if matches.any():
             groups.append(_Alike(rest[matches], message, dict(zip(keys, values, strict=True))))
         else:  # as at the very end of the buffer
@@ -248,7 +251,7 @@ def _split_alike(payloads: Payloads, form: type[S], names: Sequence[str] = ()) -
     return groups, np.concatenate([*others, rest])
 
 
-def keyboard_columns(payloads: Payloads) -> tuple[Int64s, Bools, Bools]:
+def keyboard_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools, Bools]:
     """Decode keyboard payloads into `vk` int64 and `pressed` bool of the valid ones, and the mask of valid payloads."""
     vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
     groups, rest = _split_alike(payloads, Keyboard, ("vk",))
@@ -264,7 +267,7 @@ def keyboard_columns(payloads: Payloads) -> tuple[Int64s, Bools, Bools]:
     return vk[valid], pressed[valid], valid
 
 
-def raw_mouse_columns(payloads: Payloads) -> tuple[Int64s, Bools]:
+def raw_mouse_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools]:
     """Decode raw mouse payloads.
 
     Returns:
@@ -288,7 +291,7 @@ def raw_mouse_columns(payloads: Payloads) -> tuple[Int64s, Bools]:
     return (table if valid.all() else table[valid]), valid
 
 
-def decode_mouse(payloads: Payloads) -> tuple[list[Mouse], Bools]:
+def decode_mouse(payloads: Payloads | QuotedPayloads) -> tuple[list[Mouse], Bools]:
     """Decode absolute mouse payloads: the valid ones, and the mask of valid payloads."""
     return decode_payloads(payloads, Mouse)
 

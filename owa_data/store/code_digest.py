@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-_PAYLOADS = ("raw/messages.py", "raw/decimal.py", "raw/integers.py", "raw/payloads.py")
+_PAYLOADS = ("raw/messages.py", "raw/decimal.py", "raw/integers.py", "raw/payloads.py", "raw/quoted.py")
 _RECORDINGS = (
     *_PAYLOADS,
     "raw/records.py",

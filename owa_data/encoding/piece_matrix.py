@@ -1,4 +1,4 @@
-"""Token schemes write each event as one row of a matrix of token codes, unused places -1; read row by row it is the token stream."""
+"""Token schemes write each event as one row of a matrix of piece codes, unused places -1; read row by row it is the stream of pieces."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ UNUSED = -1
 TOKEN_KINDS = (EventKind.SCREEN, EventKind.KEYBOARD, EventKind.RAW_MOUSE)
 
 
-class TokenMatrix:
-    """Rows of token codes, one per event that a token scheme can encode.
+class PieceMatrix:
+    """Rows of piece codes, one per event that a token scheme can encode.
 
     Attributes:
         sources: The events that have a row, int64 (m,).
@@ -35,12 +35,9 @@ class TokenMatrix:
         return np.flatnonzero(self.kinds == kind)
 
     def put(self, rows: Int64s, column: int, codes: Int64s | int) -> int:
-        """Write codes, scalar, (r,) or (r, w), from a column on; return the column after them."""
-        block = np.asarray(codes, np.int64)
-        block = block[:, None] if block.ndim == 1 else block
-        width = block.shape[1] if block.ndim == 2 else 1
-        self.codes[rows, column : column + width] = block
-        return column + width
+        """Write codes, one for all or (r,), into a column; return the next one."""
+        self.codes[rows, column] = codes
+        return column + 1
 
     def encoded(self, pieces: Sequence[str], counts: Mapping[str, int]) -> EncodedEvents:
         """Return the rows as a stream."""
