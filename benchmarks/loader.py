@@ -54,7 +54,7 @@ def build_fsl(folder: Path, recordings: Path) -> Path:
     episodes = build_index(raw, cache, RUNTIME).episodes
     events = build_dataset(plan_event(EventParams(), episodes, str(recordings), cache), folder / "event", cache, RUNTIME)
     tokenizer = TokenizerParams.model_validate(yaml.safe_load(TOKENIZER.read_text()))
-    build_dataset(plan_fsl(FslParams(), tokenizer, events, folder / "event", cache, RUNTIME), folder / "fsl", cache, RUNTIME)
+    build_dataset(plan_fsl(FslParams(), tokenizer, events, folder / "event", cache), folder / "fsl", cache, RUNTIME)
     return folder / "fsl"
 
 

@@ -161,7 +161,7 @@ class _Build:
     def fsl(self) -> Row:
         params = FslParams(tokenizer=self.tokenizer.name, write_texts=self.write_texts)
         with self.timed("fsl"):
-            plan = plan_fsl(params, self.tokenizer, self.events, self.folder / "event", self.cache, self.runtime)
+            plan = plan_fsl(params, self.tokenizer, self.events, self.folder / "event", self.cache)
             lineage = build_dataset(plan, self.folder / "fsl", self.cache, self.runtime)
         metrics = fsl_metrics(lineage, self.events, params)
         read = sum(episode.size_bytes for episode in self.events.episodes)

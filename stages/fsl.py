@@ -21,7 +21,7 @@ def build(conf: Conf) -> None:
     params = take_knobs({**conf, "tokenizer": tokenizer.name}, FslParams, "fsl")
     runtime, out_dir, cache = runtime_of(conf), Path(conf["out_dir"]), find_shard_cache()
     events = read_lineage(conf["in_dir"], "event")
-    plan = plan_fsl(params, tokenizer, events, Path(conf["in_dir"]), cache, runtime)
+    plan = plan_fsl(params, tokenizer, events, Path(conf["in_dir"]), cache)
     if conf["dry_run"]:
         logger.info("%s", describe_plan(plan, out_dir))
         return

@@ -20,9 +20,9 @@ from owa_data.fsl.convert import convert_events
 from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import load_tokenizer
 from owa_data.fsl.vocabulary import Vocabulary, load_vocabulary, save_tokenizer, tokenizer_facts
-from owa_data.params import FslParams, RuntimeParams, TokenizerParams
+from owa_data.params import FslParams, TokenizerParams
 from owa_data.store.dataset_folder import Lineage
-from owa_data.store.incremental import EpisodeInput, Plan, expect_build, plan_build, shard_inputs
+from owa_data.store.incremental import EpisodeInput, Plan, plan_build, shard_inputs
 from owa_data.store.ledger import Counts
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.shards import read_shard
@@ -62,9 +62,7 @@ class FslConversion:
         )
 
 
-def plan_fsl(
-    params: FslParams, tokenizer: TokenizerParams, events: Lineage, event_dir: Path, cache: ShardCache, runtime: RuntimeParams
-) -> Plan:
+def plan_fsl(params: FslParams, tokenizer: TokenizerParams, events: Lineage, event_dir: Path, cache: ShardCache) -> Plan:
     """Plan a build of the fsl dataset; `store.incremental.build_dataset` does it.
 
     Cost: a second for a tokenizer of 150,000 entries that is new to the cache, else 20 ms.
@@ -75,7 +73,6 @@ def plan_fsl(
         events: Lineage of the event dataset.
         event_dir: Its folder.
         cache: Where finished shards, and the ids under known tokenizers, are.
-        runtime: Of the build: where a new tokenizer has every shard made anew, workers begin to start while it is loaded.
 
     Raises:
         TokenizerError: The tokenizer cannot be had, is not the pinned one, or lacks its pad token.
@@ -85,7 +82,7 @@ def plan_fsl(
     inputs = fsl_inputs(events, event_dir, params)
     encoder = create_encoder(params.encoder, **params.encoder_options.model_dump())
     loaded = load_tokenizer(tokenizer)
-    vocabulary = load_vocabulary(loaded, encoder, cache, when_new=partial(expect_build, FslConversion, inputs, runtime))
+    vocabulary = load_vocabulary(loaded, encoder, cache)
     # Workers may run in another folder.
     place = str(Path(tokenizer.location).expanduser().absolute()) if tokenizer.source == "folder" else tokenizer.location
     conversion = FslConversion(params, tokenizer.model_copy(update={"location": place}), loaded.sha256, vocabulary)

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer
 from owa_data.encoding.pieces import IMAGE_PLACEHOLDER
 from owa_data.errors import TokenizerError
 from owa_data.fsl.families.span import ImageSpan
-from owa_data.fsl.tokenizer import LoadedTokenizer
+from owa_data.fsl.tokenizer import LoadedTokenizer, not_a_tokenizer
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,12 @@ def extend_tokenizer(loaded: LoadedTokenizer, vocabulary: Sequence[str], span: I
         span: The image's tokens.
 
     Raises:
-        TokenizerError: The pad token is not in its vocabulary.
+        TokenizerError: It is no tokenizer, or the pad token is not in its vocabulary.
     """
-    tokenizer = Tokenizer.from_buffer(loaded.content)
+    try:
+        tokenizer = Tokenizer.from_buffer(loaded.content)
+    except ValueError as error:
+        raise not_a_tokenizer(loaded.params, error) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     pad_token_id = tokenizer.token_to_id(loaded.params.pad_token)
@@ -81,7 +84,9 @@ def extend_tokenizer(loaded: LoadedTokenizer, vocabulary: Sequence[str], span: I
         raise TokenizerError(
             f"conf/tokenizer/{loaded.params.name}.yaml: pad_token {loaded.params.pad_token!r} is not in the tokenizer's vocabulary"
         )
-    wanted = {*vocabulary, *span.tokens}
-    added = tuple(token for token in sorted(wanted) if tokenizer.token_to_id(token) is None)
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in added])
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    lacking = sorted({*vocabulary, *span.tokens} - known)
+    added = tuple(token for token in lacking if tokenizer.token_to_id(token) is None)
+    # One that is an entry of the vocabulary, but no token of its own, becomes one and keeps its id.
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in lacking])
     return ExtendedTokenizer(tokenizer, added, pad_token_id, span)

@@ -7,15 +7,17 @@ from the shard cache a millisecond.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from owa_data.encoding.registry import Encoder
+from owa_data.errors import BROKEN_JSON
+from owa_data.fsl.definition import Definition
 from owa_data.fsl.families import image_span
 from owa_data.fsl.saved_tokenizer import CONFIG_NAME, FOLDER, tokenizer_config
-from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer
+from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer, not_a_tokenizer
 from owa_data.params import TokenizerParams
 from owa_data.store.code_digest import source_digest
 from owa_data.store.digests import SHARD_PREFIX, digest_like
@@ -52,20 +54,13 @@ class Vocabulary(msgspec.Struct, frozen=True):
         return len(self.image_ids)
 
 
-def do_nothing() -> None:
-    """Do nothing."""
-
-
-def load_vocabulary(
-    loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache, when_new: Callable[[], None] = do_nothing
-) -> Vocabulary:
+def load_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, cache: ShardCache) -> Vocabulary:
     """Return the vocabulary of a tokenizer and an encoder, from the cache where it was made before.
 
     Args:
         loaded: The tokenizer.
         encoder: Its vocabulary and pieces count.
         cache: Where vocabularies are remembered.
-        when_new: Called before a vocabulary is made, which takes most of a second.
 
     Raises:
         TokenizerError: The tokenizer lacks its pad token.
@@ -86,7 +81,6 @@ def load_vocabulary(
     with cache.in_use():
         if record := cache.find(key):
             return msgspec.convert(record.ledger, Vocabulary)
-        when_new()
         vocabulary, content = _make_vocabulary(loaded, encoder, key)
         saved = cache.temporary_path(key)
         saved.write_bytes(content)
@@ -108,14 +102,21 @@ def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tup
     from owa_data.fsl.extend import extend_tokenizer
 
     span = image_span(loaded.params.image)
-    extended = extend_tokenizer(loaded, encoder.vocabulary, span)
-    content = extended.tokenizer.to_str().encode()
+    try:
+        definition = Definition.read(loaded.content)
+        highest_id = definition.highest_id()
+    except (*BROKEN_JSON, KeyError) as error:
+        raise not_a_tokenizer(loaded.params, error) from error
+    # Every token is one of its own, so that only newlines in an image need to be cut as text is.
+    needed = loaded if span.has_text else replace(loaded, content=definition.without_merges())
+    extended = extend_tokenizer(needed, encoder.vocabulary, span)
+    content = definition.with_parts_of(extended.tokenizer.to_str().encode())
     vocabulary = Vocabulary(
         key=key,
         digest=digest_like(SHARD_PREFIX, content),
         pad_token_id=extended.pad_token_id,
         image_token_id=extended.id_of(span.image_token),
-        num_tokens=1 + max(extended.tokenizer.get_vocab(with_added_tokens=True).values()),  # some leave ids out
+        num_tokens=1 + max(highest_id, *extended.tokenizer.get_added_tokens_decoder()),
         added={token: extended.id_of(token) for token in extended.added},
         token_ids=tuple(map(extended.id_of, encoder.vocabulary)),
         image_ids=tuple(extended.ids_of([span.text])[0]),

@@ -43,6 +43,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "encoding",
         "fsl/build.py",
         "fsl/convert.py",
+        "fsl/definition.py",
         "fsl/extend.py",
         "fsl/families",
         "fsl/pack.py",

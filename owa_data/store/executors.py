@@ -7,12 +7,14 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 import pyarrow as pa
@@ -21,14 +23,14 @@ from owa_data.errors import EpisodeError, OwaDataError
 from owa_data.params import RuntimeParams
 from owa_data.store.dask_cluster import OnWorker, code_digests, lost_worker_errors, open_dask
 from owa_data.store.lean_arrow import spare_pandas
-from owa_data.store.lifetime import end_with_parent
+from owa_data.store.lifetime import end_with_parent, is_watch
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MAX_FAILURES = 10
 WORTH_WORKERS_BYTES = 50_000_000
-"""Every stage reads about 100 MB/s per process, and starting workers takes half a second."""
+"""Every stage reads about 100 MB/s per process, and starting workers can take half a second."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 
 
@@ -81,7 +83,7 @@ def run_tasks(
         function: Picklable, without state.
         tasks: In the order in which they are begun; put the largest first.
         runtime: Which executor, how many workers.
-        preload: Modules that local workers import once, together.
+        preload: Modules that local workers need; imported once for all of them where they are no copies of this process.
         num_bytes: What all tasks read. So little that it takes less time than to start workers is done in this process, unless their number is set.
 
     Raises:
@@ -118,15 +120,6 @@ def run_tasks(
         raise EpisodesFailedError(failures, sum(future.cancelled() or not future.done() for future in futures))
 
 
-def expect_tasks(num_tasks: int, runtime: RuntimeParams, *, preload: Sequence[str] = (), num_bytes: float = math.inf) -> None:
-    """Have local workers' modules imported in the background, 0.4 s, while this process prepares tasks; arguments as of `run_tasks`.
-
-    Nothing is done where these tasks would take no local workers.
-    """
-    if runtime.executor == "local" and not _need_no_workers(num_tasks, runtime, num_bytes):
-        _start_server(preload)
-
-
 def _need_no_workers(num_tasks: int, runtime: RuntimeParams, num_bytes: float) -> bool:
     is_small = not runtime.num_workers and num_bytes < WORTH_WORKERS_BYTES
     return runtime.executor == "local" and (is_small or min(num_tasks, num_local_workers(runtime)) <= 1)
@@ -156,10 +149,8 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
             finally:
                 executor.shutdown(wait=False)  # cancels what is not done
         return
-    # Workers are forked from a clean server process that has imported what they need, not from this one with its threads.
-    _start_server(preload)
     num_workers = min(num_local_workers(runtime), num_tasks)
-    executor = ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("forkserver"), initializer=_begin_worker)
+    executor = ProcessPoolExecutor(num_workers, mp_context=_context_of_workers(preload), initializer=_begin_worker)
     try:
         yield executor
     except BaseException:  # Ctrl-C among others: what still runs is not wanted, and waiting for it could take minutes
@@ -169,6 +160,20 @@ def _open_executor(runtime: RuntimeParams, num_tasks: int, preload: Sequence[str
     finally:
         # The pool's own thread cancels: a future cancelled from here as a worker ends would end that thread with a traceback.
         executor.shutdown(cancel_futures=True)
+
+
+def _context_of_workers(preload: Sequence[str]) -> BaseContext:
+    """Have workers be copies of this process where that is safe, which takes no time; else of a clean one that has imported what they need, 0.5 s.
+
+    It is safe where no other thread could hold a lock that a copy would wait for: on Linux, with no other thread of Python than the one that
+    watches who started this process. The threads of NumPy and Arrow are idle, and both libraries see to it that a copy makes new ones.
+    """
+    if sys.platform == "linux" and all(
+        thread is threading.current_thread() or is_watch(thread) for thread in threading.enumerate()
+    ):
+        return multiprocessing.get_context("fork")
+    _start_server(preload)
+    return multiprocessing.get_context("forkserver")
 
 
 def _start_server(preload: Sequence[str]) -> None:

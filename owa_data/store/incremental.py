@@ -27,7 +27,7 @@ from owa_data.schema import SCHEMA_VERSION
 from owa_data.store.code_digest import source_digest
 from owa_data.store.dataset_folder import EpisodeLineage, Lineage, check_replaceable, no_files, shard_name, write_dataset
 from owa_data.store.digests import FileStamp
-from owa_data.store.executors import expect_tasks, run_tasks
+from owa_data.store.executors import run_tasks
 from owa_data.store.ledger import Counts
 from owa_data.store.progress import progress_bar
 from owa_data.store.shard_cache import ShardCache, ShardRecord
@@ -242,11 +242,6 @@ def _bytes_of(episodes: Sequence[EpisodeInput]) -> float:
 
 def _modules_of(conversion: type[Conversion]) -> list[str]:
     return [conversion.__module__]
-
-
-def expect_build(conversion: type[Conversion], episodes: Sequence[EpisodeInput], runtime: RuntimeParams) -> None:
-    """Have workers import what a build of all these episodes needs while this process still prepares it; see `expect_tasks`."""
-    expect_tasks(len(episodes), runtime, preload=_modules_of(conversion), num_bytes=_bytes_of(episodes))
 
 
 def _check_shared(cache: ShardCache, record: ShardRecord) -> None:

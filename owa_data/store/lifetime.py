@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 POLL_S = 0.5
+_WATCH = "lifetime"  # name of its threads
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
 
 
@@ -47,7 +48,12 @@ def _end_after(wait: Callable[[], object]) -> None:
         # Nothing to clean up that a later build would miss: unfinished files are never taken for finished ones.
         os._exit(1)
 
-    threading.Thread(target=run, name="lifetime", daemon=True).start()
+    threading.Thread(target=run, name=_WATCH, daemon=True).start()
+
+
+def is_watch(thread: threading.Thread) -> bool:
+    """Whether a thread is one of this module's; they hold no lock that another process could need."""
+    return thread.name == _WATCH
 
 
 def _starters() -> tuple[int, ...]:

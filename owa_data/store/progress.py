@@ -21,8 +21,11 @@ def progress_bar(name: str, sizes_bytes: Sequence[int], *, shown: bool) -> Itera
         return
     from tqdm import tqdm  # takes 30 ms
 
+    class Bar(tqdm):  # type: ignore[type-arg]
+        monitor_interval = 0  # no thread beside: this process may be copied
+
     interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
-    bar = tqdm(total=sum(sizes_bytes), desc=name, unit="B", unit_scale=True, mininterval=interval)
+    bar = Bar(total=sum(sizes_bytes), desc=name, unit="B", unit_scale=True, mininterval=interval)
     num_done = 0
 
     def advance(index: int) -> None:

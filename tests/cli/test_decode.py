@@ -32,7 +32,7 @@ def build(folder: Path, recordings: Path, encoder_name: str, cache: ShardCache, 
     event_dir, fsl_dir = folder / "event", folder / "fsl"
     events = build_dataset(plan_event(EventParams(), index.episodes, str(recordings), cache), event_dir, cache, RUNTIME)
     fsl = FslParams(encoder=encoder_name, encoder_options=options)
-    build_dataset(plan_fsl(fsl, BYTE, events, event_dir, cache, RUNTIME), fsl_dir, cache, RUNTIME)
+    build_dataset(plan_fsl(fsl, BYTE, events, event_dir, cache), fsl_dir, cache, RUNTIME)
     return fsl_dir
 
 

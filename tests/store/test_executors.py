@@ -37,21 +37,32 @@ def test_little_work_is_done_here_unless_the_number_of_workers_is_set(num_worker
     assert {process == os.getpid() for _, process in results.values()} == {here}
 
 
+_SCRIPT = """
+import multiprocessing, threading
+from owa_data.params import RuntimeParams
+from owa_data.store.executors import run_tasks
+
+def kind_of_process(task):
+    return type(multiprocessing.current_process()).__name__
+
+if __name__ == "__main__":
+    ended = threading.Event()
+    for name in NAMES:
+        threading.Thread(target=ended.wait, name=name).start()
+    print({kind for _, kind in run_tasks(kind_of_process, [0, 1], RuntimeParams(num_workers=2, progress=False))})
+    ended.set()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are never copied")
 @pytest.mark.parametrize(
-    ("num_workers", "num_bytes", "starts"), [(0, WORTH_WORKERS_BYTES - 1, False), (2, 0.0, True), (1, 0.0, False)]
+    ("names", "kind"), [([], "ForkProcess"), (["lifetime"], "ForkProcess"), (["another"], "ForkServerProcess")]
 )
-def test_expected_tasks_start_what_workers_come_from_where_they_need_any(
-    num_workers: int, num_bytes: float, starts: bool
-) -> None:
-    script = (
-        "from multiprocessing import forkserver\n"
-        "from owa_data.params import RuntimeParams\n"
-        "from owa_data.store.executors import expect_tasks\n"
-        f"expect_tasks(3, RuntimeParams(num_workers={num_workers}), num_bytes={num_bytes})\n"
-        "print(forkserver._forkserver._forkserver_pid is not None)"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(starts)
+def test_workers_are_copies_of_a_process_that_is_safe_to_copy(names: list[str], kind: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT.replace("NAMES", repr(names)))
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert (result.stdout.strip(), result.stderr) == (str({kind}), "")
 
 
 def _fails(task: int) -> int:

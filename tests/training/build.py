@@ -64,5 +64,5 @@ def build_small(
     build_dataset(plan, built.binned, cache, RUNTIME)
     tokenizer = small_tokenizer(family)
     params = FslParams(tokenizer=tokenizer.name, max_sequence_length=max_sequence_length)
-    build_dataset(plan_fsl(params, tokenizer, events, built.event, cache, RUNTIME), built.fsl, cache, RUNTIME)
+    build_dataset(plan_fsl(params, tokenizer, events, built.event, cache), built.fsl, cache, RUNTIME)
     return built

@@ -42,7 +42,7 @@ def build_toy_datasets(folder: Path, recordings: Path, tokenizer: TokenizerParam
     episodes = build_index(raw, cache, RUNTIME).episodes
     events = build_dataset(plan_event(EventParams(), episodes, str(recordings), cache), folder / "data/event", cache, RUNTIME)
     params = FslParams(tokenizer=tokenizer.name, **{"max_sequence_length": 512, **fsl_params})
-    plan = plan_fsl(params, tokenizer, events, folder / "data/event", cache, RUNTIME)
+    plan = plan_fsl(params, tokenizer, events, folder / "data/event", cache)
     lineage = build_dataset(plan, folder / "data/fsl", cache, RUNTIME)
     plan = plan_binned(BinnedParams(), events, folder / "data/event", cache)
     binned = build_dataset(plan, folder / "data/binned", cache, RUNTIME)

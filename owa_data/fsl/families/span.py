@@ -28,6 +28,11 @@ class ImageSpan:
         return tuple(dict.fromkeys(token for token, _ in self.runs if not token.isspace()))
 
     @property
+    def has_text(self) -> bool:
+        """Whether newlines, which are no entries of their own, are among its tokens."""
+        return any(token.isspace() for token, _ in self.runs)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens per image."""
         return sum(times for _, times in self.runs)
