@@ -219,7 +219,7 @@ def _ledger(events: Events, columns: _Columns, kept: Int64s) -> Counts:
         "not_the_last_screen": is_screen & ~in_bin,
         "empty_bins": is_screen & in_bin & ~in_row,
     }
-    names = events.topics.dictionary_encode()
+    names = events.topics
     topic_of = names.indices.to_numpy(zero_copy_only=False)
     topics = {}
     for code, topic in enumerate(names.dictionary.to_pylist()):

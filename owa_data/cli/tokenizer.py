@@ -81,6 +81,7 @@ def run_add(options: argparse.Namespace) -> int:
         content = (options.folder / FILE_NAME).read_bytes()
     except OSError as error:
         raise TokenizerError(f"cannot read {options.folder / FILE_NAME}: {error.strerror}") from error
+    _check_loads(options.folder / FILE_NAME, content)
     added = [token.content for token in _decode(options.folder / FILE_NAME, content, _Definition).added_tokens]
     family, image_size_px, processor = _family(options.family, added, options.folder)
     conf = {
@@ -98,6 +99,16 @@ def run_add(options: argparse.Namespace) -> int:
     )
     print(ask_to_commit(target))
     return 0
+
+
+def _check_loads(path: Path, content: bytes) -> None:
+    """Builds do not load the whole of a tokenizer; so that a damaged one is not found out in training, this does."""
+    from tokenizers import Tokenizer
+
+    try:
+        Tokenizer.from_buffer(content)
+    except ValueError as error:
+        raise _damaged(path, error) from error
 
 
 def _location(folder: Path) -> str:
@@ -125,7 +136,11 @@ def _decode(path: Path, content: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(content, type=kind)
     except BROKEN_JSON as error:
-        raise TokenizerError(
-            f"{path}: cut off, or no file of a tokenizer ({error}). Write the folder anew: "
-            "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, cause: Exception) -> TokenizerError:
+    return TokenizerError(
+        f"{path}: cut off, or no file of a tokenizer ({cause}). Write the folder anew: "
+        "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
+    )

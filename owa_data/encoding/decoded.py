@@ -81,7 +81,7 @@ def make_events(
     return Events(
         times_ns=times_ns,
         kinds=kinds,
-        topics=names.take(pa.array(kinds)),
+        topics=names.take(pa.array(kinds)).dictionary_encode(),
         interval_index=np.zeros(len(kinds), np.int64),
         vk=np.where(is_key, vk, 0),
         pressed=is_key & pressed,

@@ -51,7 +51,7 @@ class Events:
     Attributes:
         times_ns: int64 (n,).
         kinds: `EventKind` of each, uint8 (n,).
-        topics: Topic of each, Arrow string (n,).
+        topics: Topic of each, Arrow dictionary of string (n,).
         interval_index: int64 (n,).
         vk: Key code, int64 (n,); 0 where the event is no key.
         pressed: bool (n,); false where the event is no key.
@@ -62,7 +62,7 @@ class Events:
 
     times_ns: Int64s
     kinds: npt.NDArray[np.uint8]
-    topics: pa.StringArray
+    topics: pa.DictionaryArray
     interval_index: Int64s
     vk: Int64s
     pressed: npt.NDArray[np.bool_]
@@ -91,11 +91,10 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     """
     num_events = rows.num_rows
     times_ns = _column(rows, "timestamp_ns").to_numpy(zero_copy_only=False)
-    topics, types = _column(rows, "topic"), _column(rows, "message_type")
-    topic_codes, type_codes = topics.dictionary_encode(), types.dictionary_encode()
-    topic_names, type_names = topic_codes.dictionary.to_pylist(), type_codes.dictionary.to_pylist()
-    type_index = type_codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    pair = topic_codes.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(type_names), 1) + type_index
+    topics, types = (_column(rows, name).dictionary_encode() for name in ("topic", "message_type"))
+    topic_names, type_names = topics.dictionary.to_pylist(), types.dictionary.to_pylist()
+    type_index = types.indices.to_numpy().astype(np.int64)
+    pair = topics.indices.to_numpy().astype(np.int64) * max(len(type_names), 1) + type_index
     pairs = [(topic, message_type) for topic in topic_names for message_type in type_names]
     payloads = unwrap_payloads(pairs, pair, times_ns, message_column(rows))
     kind_of_code = np.array([_KIND_OF_TYPE.get(name, EventKind.OTHER) for name in type_names], np.uint8)

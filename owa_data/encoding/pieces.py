@@ -118,7 +118,11 @@ def _int32s(blobs: pa.LargeBinaryArray) -> npt.NDArray[np.int32]:
 
 
 def take_runs(codes: Int64s, offsets: Int64s, order: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the runs `order` of `codes[offsets[i]:offsets[i + 1]]` one after another, and where each begins, int64 (len(order) + 1,)."""
+    """Return a copy of the runs `order` of `codes[offsets[i]:offsets[i + 1]]` one after another, and where each begins, int64 (len(order) + 1,)."""
+    if len(order) and np.array_equal(order, np.arange(order[0], order[0] + len(order))):
+        # As they are, as a rule.
+        bounds = offsets[order[0] : order[-1] + 2]
+        return codes[bounds[0] : bounds[-1]].copy(), bounds - bounds[0]
     starts = offsets[order]
     lengths = offsets[order + 1] - starts
     taken = np.concatenate([[0], np.cumsum(lengths)])

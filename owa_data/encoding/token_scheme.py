@@ -94,10 +94,11 @@ class _Field:
     first: int
     weight: int
     size: int
+    is_whole: bool
 
     def codes_of(self, ranks: Int64s) -> Int64s:
         """Return the codes that show these places of a number's ranks."""
-        return self.first + (ranks // self.weight) % self.size if self.weight > 1 else self.first + ranks % self.size
+        return self.first + (ranks if self.is_whole else ranks // self.weight % self.size)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class TokenScheme:
             of_number = []
             for part in self._parts_of(number):
                 size = prod(number.bases[part])
-                of_number.append(_Field(first, prod(number.bases[part.stop :]), size))
+                of_number.append(_Field(first, prod(number.bases[part.stop :]), size, size == prod(number.bases)))
                 first += size
             fields[number] = tuple(of_number)
         return fields
@@ -248,12 +249,13 @@ class TokenScheme:
         motion = np.clip(fields[:, :2], *self.motion.limits)
         column = self._put(matrix, rows, column, self.motion, motion[:, 0], motion[:, 1])
         column = self._put(matrix, rows, column, self.flags, fields[:, 3])
-        whole, is_rounded = to_notches(wheel_delta(fields[:, 4]), WHEEL_UNIT)
-        notches = np.clip(whole, *self.wheel.limits)
         turns = fields[:, 4] != 0
-        matrix.put(rows[turns], self._put(matrix, rows[turns], column, self.wheel, notches[turns]), _END_CODE)
+        whole, is_rounded = to_notches(wheel_delta(fields[turns, 4]), WHEEL_UNIT)
+        notches = np.clip(whole, *self.wheel.limits)
+        matrix.put(rows[turns], self._put(matrix, rows[turns], column, self.wheel, notches), _END_CODE)
         matrix.put(rows[~turns], column, _END_CODE)
-        is_clamped = (motion != fields[:, :2]).any(axis=1) | (notches != whole)
+        is_clamped = (motion[:, 0] != fields[:, 0]) | (motion[:, 1] != fields[:, 1])
+        is_clamped[turns] |= notches != whole
         return {"clamped": int(is_clamped.sum()), "wheel_rounded": int(is_rounded.sum())}
 
     def decode(self, text: TokenText) -> Decoded:

@@ -369,7 +369,7 @@ def _iter_batches(rows: list[TopicRows], pool: PayloadPool, episode_path: str) -
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
     starts = np.concatenate([part.payloads.starts for part in rows])
     payloads = Payloads(pool.octets, starts, np.concatenate([part.payloads.ends for part in rows]))
-    order = np.lexsort((np.concatenate([part.places for part in rows]), times_ns))
+    order = _order_of(times_ns, np.concatenate([part.places for part in rows]))
     topics = pa.array([topic for topic, _ in kinds])
     types = pa.array([message_type for _, message_type in kinds])
     for start, stop in batch_bounds((payloads.ends - payloads.starts)[order], ROWS_PER_BATCH):
@@ -384,3 +384,10 @@ def _iter_batches(rows: list[TopicRows], pool: PayloadPool, episode_path: str) -
             pa.array(interval_index[chosen]),
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=EVENT_SCHEMA)
+
+
+def _order_of(times_ns: Int64s, places: Int64s) -> Int64s:
+    """Return the order by time, ties by place; a quarter of the time where there are none."""
+    order = np.argsort(times_ns, kind="stable")
+    in_order = times_ns[order]
+    return order if (in_order[1:] > in_order[:-1]).all() else np.lexsort((places, times_ns))

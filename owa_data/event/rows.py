@@ -70,5 +70,7 @@ def unwrap_payloads(
 
 
 def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    if len(times_ns) and times_ns.min() >= 10**18:  # after 2001, as a rule
+        return np.full(len(times_ns), 19)
     powers = np.array([10**exponent for exponent in range(1, 19)], np.int64)
     return np.searchsorted(powers, np.abs(times_ns), side="right") + 1 + (times_ns < 0)

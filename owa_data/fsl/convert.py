@@ -96,7 +96,7 @@ def convert_events(
         )
     fitting = np.flatnonzero(fits)
     sources = encoded.sources[fitting]
-    is_action = np.isin(np.arange(len(events)), _of_topics(events, params.action_topics))[sources]
+    is_action = _are_of_topics(events, params.action_topics)[sources]
     packing = pack_events(
         num_tokens[fitting],
         events.times_ns[sources],
@@ -112,11 +112,9 @@ def convert_events(
     return _iter_batches(episode, packing, episode_path, params, pad_token_id), ledger
 
 
-def _of_topics(events: Events, topics: tuple[str, ...]) -> Int64s:
-    names = events.topics.dictionary_encode()
-    wanted = np.array([name in topics for name in names.dictionary.to_pylist()], np.bool_)
-    indices = names.indices.to_numpy(zero_copy_only=False)
-    return np.flatnonzero(wanted[indices]) if len(wanted) else np.empty(0, np.int64)
+def _are_of_topics(events: Events, topics: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    wanted = np.array([name in topics for name in events.topics.dictionary.to_pylist()], np.bool_)
+    return wanted[events.topics.indices.to_numpy()]
 
 
 def _iter_batches(
@@ -139,11 +137,11 @@ def _make_batch(
     num_rows, length = len(row_offsets) - 1, params.max_sequence_length
     codes, code_offsets = take_runs(episode.encoded.codes, episode.encoded.offsets, order)
     codes[code_offsets[row_offsets[:-1]]] -= episode.first_shift
-    ids_before = np.concatenate([[0], np.cumsum(episode.table.num_ids[codes])])[code_offsets]
+    ids_before = np.concatenate([[0], np.cumsum(_num_tokens_in_rows(episode, order, row_offsets))])
     row_ids = ids_before[row_offsets]
     num_tokens = np.diff(row_ids)
     input_ids = episode.table.take_padded_ids(codes, code_offsets[row_offsets[1:]], length - num_tokens, pad_token_id)
-    attention_mask = (np.arange(length) < num_tokens[:, None]).view(np.uint8)
+    attention_mask = (np.arange(length, dtype=np.int32) < num_tokens.astype(np.int32)[:, None]).view(np.uint8)
     if params.write_texts:
         texts = gather(episode.table.texts, codes, code_offsets[row_offsets]).cast(pa.string())
     else:
@@ -151,7 +149,7 @@ def _make_batch(
     sources = episode.encoded.sources[order]
     times_ns, kinds = episode.events.times_ns[sources], episode.events.kinds[sources]
     is_screen = kinds == EventKind.SCREEN
-    images = episode.events.payloads.take(sources[is_screen]).plain().to_arrow().cast(pa.large_string()).cast(pa.string())
+    images = episode.events.payloads.take(sources[is_screen]).plain().to_arrow().view(pa.large_string()).cast(pa.string())
     images_before = np.concatenate([[0], np.cumsum(is_screen)])
     event_offsets = ids_before[:-1] - np.repeat(row_ids[:-1], np.diff(row_offsets))
     arrays = [
@@ -170,16 +168,23 @@ def _make_batch(
     return pa.RecordBatch.from_arrays(arrays, schema=FSL_SCHEMA)
 
 
+def _num_tokens_in_rows(episode: EncodedEpisode, order: Int64s, row_offsets: Int64s) -> Int64s:
+    """Return the tokens of each event as it stands in its row: of a row's first one, no separator comes before it."""
+    num_tokens = episode.num_tokens[order]
+    if episode.first_shift:
+        firsts = row_offsets[:-1]
+        codes = episode.encoded.codes[episode.encoded.offsets[order[firsts]]]
+        num_tokens[firsts] += episode.table.num_ids[codes - episode.first_shift] - episode.table.num_ids[codes]
+    return num_tokens
+
+
 def _lists(offsets: Int64s, values: npt.NDArray[np.generic] | pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
 
 
 def _ledger(episode: EncodedEpisode, packing: Packing, params: FslParams, *, too_long: int) -> Counts:
     num_rows = len(packing.row_offsets) - 1
-    packed_tokens = episode.num_tokens[packing.order]
-    first_codes = episode.encoded.codes[episode.encoded.offsets[packing.order[packing.row_offsets[:-1]]]]
-    num_ids = episode.table.num_ids
-    packed_tokens[packing.row_offsets[:-1]] += num_ids[first_codes - episode.first_shift] - num_ids[first_codes]
+    packed_tokens = _num_tokens_in_rows(episode, packing.order, packing.row_offsets)
     packed_kinds = episode.events.kinds[episode.encoded.sources[packing.order]]
     row_tokens = np.add.reduceat(packed_tokens, packing.row_offsets[:-1]) if num_rows else np.empty(0, np.int64)
     fill = np.minimum((row_tokens - 1) * NUM_FILL_BINS // params.max_sequence_length, NUM_FILL_BINS - 1)

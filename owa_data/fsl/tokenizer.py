@@ -47,14 +47,6 @@ def load_tokenizer(params: TokenizerParams) -> LoadedTokenizer:
     return LoadedTokenizer(params, content, sha256)
 
 
-def not_a_tokenizer(params: TokenizerParams, cause: Exception) -> TokenizerError:
-    """Return the error to raise where the content cannot be used."""
-    return TokenizerError(
-        f"conf/tokenizer/{params.name}.yaml: {FILE_NAME} of {params.location or 'the built-in tokenizer'} is no tokenizer ({cause}). Write it anew: "
-        "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
-    )
-
-
 def _read_folder(params: TokenizerParams) -> bytes:
     path = Path(params.location).expanduser() / FILE_NAME
     try:

@@ -7,17 +7,17 @@ from the shard cache a millisecond.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from owa_data.encoding.registry import Encoder
-from owa_data.errors import BROKEN_JSON
 from owa_data.fsl.definition import Definition
+from owa_data.fsl.extend import extend_definition, extend_tokenizer
 from owa_data.fsl.families import image_span
+from owa_data.fsl.families.span import ImageSpan
 from owa_data.fsl.saved_tokenizer import CONFIG_NAME, FOLDER, tokenizer_config
-from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer, not_a_tokenizer
+from owa_data.fsl.tokenizer import FILE_NAME, LoadedTokenizer
 from owa_data.params import TokenizerParams
 from owa_data.store.code_digest import source_digest
 from owa_data.store.digests import SHARD_PREFIX, digest_like
@@ -99,29 +99,27 @@ def save_tokenizer(folder: Path, loaded: LoadedTokenizer, encoder: Encoder, cach
 
 def _make_vocabulary(loaded: LoadedTokenizer, encoder: Encoder, key: str) -> tuple[Vocabulary, bytes]:
     """Return the vocabulary and the extended `tokenizer.json`."""
-    from owa_data.fsl.extend import extend_tokenizer
-
     span = image_span(loaded.params.image)
-    try:
-        definition = Definition.read(loaded.content)
-        highest_id = definition.highest_id()
-    except (*BROKEN_JSON, KeyError) as error:
-        raise not_a_tokenizer(loaded.params, error) from error
-    # Every token is one of its own, so that only newlines in an image need to be cut as text is.
-    needed = loaded if span.has_text else replace(loaded, content=definition.without_merges())
-    extended = extend_tokenizer(needed, encoder.vocabulary, span)
-    content = definition.with_parts_of(extended.tokenizer.to_str().encode())
+    definition, pad_token_id = extend_definition(loaded, encoder.vocabulary, span)
+    content = definition.content()
     vocabulary = Vocabulary(
         key=key,
         digest=digest_like(SHARD_PREFIX, content),
-        pad_token_id=extended.pad_token_id,
-        image_token_id=extended.id_of(span.image_token),
-        num_tokens=1 + max(highest_id, *extended.tokenizer.get_added_tokens_decoder()),
-        added={token: extended.id_of(token) for token in extended.added},
-        token_ids=tuple(map(extended.id_of, encoder.vocabulary)),
-        image_ids=tuple(extended.ids_of([span.text])[0]),
+        pad_token_id=pad_token_id,
+        image_token_id=definition.tokens[span.image_token],
+        num_tokens=definition.num_ids,
+        added={token: definition.tokens[token] for token in definition.new},
+        token_ids=tuple(definition.tokens[token] for token in encoder.vocabulary),
+        image_ids=_image_ids(loaded, encoder, span, definition),
     )
     return vocabulary, content
+
+
+def _image_ids(loaded: LoadedTokenizer, encoder: Encoder, span: ImageSpan, definition: Definition) -> tuple[int, ...]:
+    if not span.has_text:
+        return tuple(definition.tokens[token] for token, times in span.runs for _ in range(times))
+    # Newlines are cut as text is.
+    return tuple(extend_tokenizer(loaded, encoder.vocabulary, span).ids_of([span.text])[0])
 
 
 def tokenizer_facts(params: TokenizerParams, sha256: str, vocabulary: Vocabulary) -> dict[str, object]:

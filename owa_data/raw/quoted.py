@@ -100,11 +100,11 @@ def _values(array: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def _count_before(mask: npt.NDArray[np.bool_], places: Int64s) -> Int64s:
-    """Count the true elements before each place, int64 like `places`, which are 0 to `len(mask)`; a third of the time of a sum over all."""
-    words = np.zeros(len(mask) // 8 + 1, np.uint64)  # eight elements each, the first one in the lowest byte
-    words.view(np.bool_)[: len(mask)] = mask
-    before_word = np.cumsum(np.bitwise_count(words), dtype=np.int64)
-    before_word = np.concatenate([[0], before_word[:-1]])
-    word, num_bits = places >> 3, (places & 7).astype(np.uint64) << np.uint64(3)
-    in_word = words[word] & ((np.uint64(1) << num_bits) - np.uint64(1))
+    """Count the true elements before each place, int64 like `places`, which are 0 to `len(mask)`; a sixth of the time of a sum over all."""
+    words = np.zeros(len(mask) // 64 + 1, "<u8")  # 64 elements each, the first one in the lowest bit
+    bits = np.packbits(mask, bitorder="little")
+    words.view(np.uint8)[: len(bits)] = bits
+    before_word = np.concatenate([[0], np.cumsum(np.bitwise_count(words), dtype=np.int64)])
+    word, bit = places >> 6, (places & 63).astype(np.uint64)
+    in_word = words[word] & ((np.uint64(1) << bit) - np.uint64(1))
     return before_word[word] + np.bitwise_count(in_word)

@@ -1,8 +1,9 @@
-"""Vocabularies made of a definition without its merges are those of the whole tokenizer."""
+"""Definitions extended without loading them are those that the library makes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, models
 
 from owa_data.encoding.registry import ENCODERS, create_encoder
 from owa_data.errors import TokenizerError
-from owa_data.fsl.definition import Definition
+from owa_data.fsl.definition import read_definition
 from owa_data.fsl.extend import extend_tokenizer
 from owa_data.fsl.families import image_span
 from owa_data.fsl.tokenizer import LoadedTokenizer, load_tokenizer
@@ -21,22 +22,33 @@ from tests.fsl.test_rows_of_all_encodings import REAL, params_of
 from tests.fsl.test_tokenizer import BYTE
 
 
+def extended_by_the_library(loaded: LoadedTokenizer, tokens: Sequence[str]) -> Tokenizer:
+    tokenizer = Tokenizer.from_buffer(loaded.content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    known = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in sorted({*tokens} - known)])
+    return tokenizer
+
+
 def check_vocabulary(loaded: LoadedTokenizer, encoder: str) -> None:
     made = create_encoder(encoder)
     span = image_span(loaded.params.image)
-    whole = extend_tokenizer(loaded, made.vocabulary, span)
+    library = extended_by_the_library(loaded, [*made.vocabulary, *span.tokens])
+    before = Tokenizer.from_buffer(loaded.content).get_vocab(with_added_tokens=True)
     vocabulary, content = _make_vocabulary(loaded, made, "")
-    assert Tokenizer.from_buffer(content).to_str() == whole.tokenizer.to_str()
-    assert vocabulary.num_tokens == 1 + max(whole.tokenizer.get_vocab(with_added_tokens=True).values())
-    assert [*vocabulary.image_ids] == whole.ids_of([span.text])[0]
-    assert [[number] for number in vocabulary.token_ids] == whole.ids_of(made.vocabulary)
-    assert vocabulary.pad_token_id == whole.pad_token_id
-    assert vocabulary.added == {token: whole.id_of(token) for token in whole.added}
+    assert Tokenizer.from_buffer(content).to_str() == library.to_str()
+    entries = library.get_vocab(with_added_tokens=True)
+    assert vocabulary.num_tokens == 1 + max(entries.values())
+    assert [*vocabulary.image_ids] == library.encode(span.text, add_special_tokens=False).ids
+    assert [*vocabulary.token_ids] == library.encode("".join(made.vocabulary), add_special_tokens=False).ids
+    assert vocabulary.pad_token_id == entries[loaded.params.pad_token]
+    assert vocabulary.added == {token: number for token, number in entries.items() if token not in before}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("tokenizer", ["byte", *REAL, "smolvlm2_split"])
-def test_vocabularies_are_those_of_the_whole_tokenizer(tokenizer: str, encoder: str) -> None:
+def test_vocabularies_are_those_of_the_library(tokenizer: str, encoder: str) -> None:
     check_vocabulary(load_tokenizer(params_of(tokenizer)), encoder)
 
 
@@ -61,25 +73,29 @@ def test_models_of_all_kinds(model: models.Model) -> None:
     check_vocabulary(loaded_of(Tokenizer(model), "<SCREEN>"), "factorized")
 
 
-def test_what_is_not_loaded_are_the_merges() -> None:
-    content = loaded_of(Tokenizer(models.BPE(vocab=WORDS, merges=[("a", "b")], unk_token="<unk>"))).content
-    bare = json.loads(Definition.read(content).without_merges())
-    whole = json.loads(content)
-    assert len(whole["model"]["merges"]) == 1
-    assert bare == {**whole, "model": {**whole["model"], "merges": []}}
-    assert Definition.read(content).highest_id() == 4
-    assert Definition.read(b'{"model": {"vocab": {"a": 7, "b": 1}}}').highest_id() == 7
-    assert Definition.read(b'{"model": {"vocab": [["a", 0.5], ["b", 0.25]]}}').highest_id() == 1
+def test_literal() -> None:
+    content = b"""{"padding": {"direction": "Left"}, "added_tokens": [{"id": 3, "content": "<a>", "special": true}],
+        "model": {"vocab": {"x": 0, "y": 7}, "merges": []}}"""
+    definition = read_definition(LoadedTokenizer(BYTE, content, "")).extended(["z", "b", "y", "<a>"])
+    assert definition.tokens == {"<a>": 3, "b": 4, "y": 7, "z": 8}
+    assert (definition.new, definition.num_ids, definition.id_of("x"), definition.id_of("?")) == (("b", "z"), 9, 0, None)
+    written = json.loads(definition.content())
+    assert written["model"] == {"vocab": {"x": 0, "y": 7}, "merges": []}
+    assert (written["padding"], written["truncation"]) == (None, None)
+    assert [token["content"] for token in written["added_tokens"]] == ["<a>", "b", "y", "z"]
+    assert b" " not in definition.content()
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{}", b'{"model": {}}', b'{"model": {"vocab": 3}}', b'{"model": {"vocab": {"a": 1}}}', b"\xff"]
+    "content",
+    [b"", b"[]", b"{}", b'{"model": {}}', b'{"model": {"vocab": 3}}', b'{"model": {"vocab": {"<|endoftext|>": 1}}}', b"\xff"],
 )
 def test_what_is_no_tokenizer_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
     params = BYTE.model_copy(update={"source": "folder", "location": str(tmp_path)})
-    with pytest.raises(TokenizerError, match=r"conf/tokenizer/byte\.yaml.*is no tokenizer"):
-        _make_vocabulary(load_tokenizer(params), create_encoder("factorized"), "")
+    if b"endoftext" not in content:  # which only loading it tells
+        with pytest.raises(TokenizerError, match=r"conf/tokenizer/byte\.yaml.*is no tokenizer"):
+            _make_vocabulary(load_tokenizer(params), create_encoder("factorized"), "")
     loaded = replace(load_tokenizer(BYTE), content=content)
     with pytest.raises(TokenizerError, match="is no tokenizer"):
         extend_tokenizer(loaded, (), image_span(BYTE.image))
