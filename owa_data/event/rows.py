@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from owa_data.raw.decimal import decimal_text
 from owa_data.raw.payloads import Payloads, offsets_of
@@ -38,14 +37,21 @@ def wrap_payloads(
     Returns:
         Arrow binary (n,).
     """
-    envelopes = [_envelope(*kind) for kind in kinds]
-    rows = pa.array(codes)
-    heads = pa.array([head for head, _ in envelopes], pa.large_string()).take(rows)
-    tails = pa.array([tail for _, tail in envelopes], pa.large_string()).take(rows)
-    times = decimal_text(times_ns)
-    middle, nothing = pa.scalar(_MIDDLE, pa.large_string()), pa.scalar("", pa.large_string())
-    wrapped = pc.binary_join_element_wise(heads, times, middle, quote_payloads(payloads), tails, nothing)
-    return wrapped.cast(pa.large_binary()).cast(pa.binary())
+    heads, tails = zip(*(_envelope(*kind) for kind in kinds), strict=True)
+    # Each row is a run of five pieces, and all rows are one `take` from a table of them.
+    fixed = [_MIDDLE, *heads, *tails]
+    pieces = pa.concat_arrays([pa.array(fixed, pa.large_string()), decimal_text(times_ns), quote_payloads(payloads)])
+    num_rows = len(codes)
+    row = len(fixed) + np.arange(num_rows)
+    runs = np.zeros((num_rows, 5), np.int64)  # the middle is the first piece
+    runs[:, 0] = 1 + codes
+    runs[:, 1] = row
+    runs[:, 3] = row + num_rows
+    runs[:, 4] = 1 + len(kinds) + codes
+    taken = pieces.take(pa.array(runs.ravel()))
+    offsets = np.ascontiguousarray(offsets_of(taken)[::5])
+    rows = pa.Array.from_buffers(pa.large_binary(), num_rows, [None, pa.py_buffer(offsets), taken.buffers()[2]])
+    return rows.cast(pa.binary())
 
 
 def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
