@@ -1,7 +1,7 @@
 """What comes before all that takes time to import: Ctrl-C answered without a traceback, no garbage collection over what a start makes, no plugins.
 
 This is of use to the process of a stage alone, and so it is done there alone: Python looks for this package to run a stage of it, and then
-`sys.argv[0]` is `-m`; not so in tests, nor in a worker.
+`sys.argv[0]` is `-m`; not so in tests. Workers that are copies of it keep it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pieces: the units in which encoders write.
 
-An encoder turns each event into a run of codes; each code names a piece of text. The tokenizer is asked once per piece, and rows of ids and
+An encoder turns each event into a run of codes; each code names a piece of text. The ids of each piece are known once, and rows of ids and
 rows of text are both one Arrow `take` of the same codes.
 """
 
@@ -31,7 +31,7 @@ class EncodedEvents:
         offsets: Event i has the codes `[offsets[i], offsets[i + 1])`, int64 (m + 1,).
         sources: Which of the given events each encoded one is, int64 (m,), ascending.
         counts: What could not be encoded or was altered: `not_encodable`, `clamped`, `wheel_rounded`, ...
-        separator: Stands between pieces, and so between events, but not before the first one of a row.
+        separator: Stands between pieces where each is an event or its image, but not before the first one of a row.
     """
 
     pieces: Sequence[str]

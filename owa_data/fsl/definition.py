@@ -1,4 +1,4 @@
-"""A `tokenizer.json`, extended by tokens as the `tokenizers` library does it, without loading that.
+"""A `tokenizer.json`, extended by tokens as the `tokenizers` library does it, without loading it.
 
 Loading a tokenizer of 150,000 entries takes half a second and more, most of it for what says how text is cut. Event tokens and image tokens are tokens of
 their own: their ids follow from the vocabulary alone, and the extended definition is the given one with more `added_tokens`.
@@ -43,12 +43,15 @@ class Definition:
         vocabulary: Ids of the model's entries, which may leave ids out.
         tokens: Ids of the tokens of their own, in the order in which they are written.
         new: Those of them that had no id before they were added.
+        is_plain: Whether no id is left out, and tokens have the ids that they are given when they are added one after another. Of others,
+            only `tokenizers` can say which ids they have once loaded.
     """
 
     parts: dict[str, msgspec.Raw]
     vocabulary: dict[str, int]
     tokens: dict[str, int]
     new: tuple[str, ...] = ()
+    is_plain: bool = True
 
     def id_of(self, token: str) -> int | None:
         """Return the id of a token or entry, None where there is none."""
@@ -62,16 +65,16 @@ class Definition:
     def extended(self, tokens: Iterable[str]) -> Definition:
         """Return a definition in which these are tokens of their own; ids in sorted order, as tokenizers extended for D2E have them.
 
-        An entry of the vocabulary keeps its id. Others get the ids after all tokens, and at least the number of entries: the rule of
-        `tokenizers` (`AddedVocabulary::add_tokens`), by which it finds the same ids when it loads the definition.
+        An entry of the vocabulary keeps its id, others get the ids that follow the highest one: the rule of `tokenizers`
+        (`AddedVocabulary::add_tokens`) for definitions that are plain, by which it finds the same ids when it loads this one.
         """
         ids, new = dict(self.tokens), []
-        next_id = max(len(self.vocabulary), 1 + max(ids.values(), default=-1))
+        next_id = self.num_ids
         for token in sorted(set(tokens) - set(ids)):
             ids[token] = self.vocabulary.get(token, next_id)
             if token not in self.vocabulary:
                 new.append(token)
-            next_id = max(next_id, ids[token] + 1)
+                next_id += 1
         written = msgspec.json.decode(self.parts["added_tokens"], type=list[msgspec.Raw])
         written += [msgspec.Raw(msgspec.json.encode(_AddedToken(ids[token], token))) for token in [*ids][len(self.tokens) :]]
         return replace(
@@ -99,7 +102,17 @@ def read_definition(loaded: LoadedTokenizer) -> Definition:
         raise not_a_tokenizer(loaded.params, error) from error
     # A list holds entries with their scores; their places are their ids.
     vocabulary = entries if isinstance(entries, dict) else {entry: number for number, (entry, _) in enumerate(entries)}
-    return Definition(parts, vocabulary, {token.content: token.id for token in tokens})
+    ids = {token.content: token.id for token in tokens}
+    is_plain = len(ids) == len(tokens) and _is_plain(vocabulary, len(entries), ids)
+    return Definition(parts, vocabulary, ids, is_plain=is_plain)
+
+
+def _is_plain(vocabulary: dict[str, int], num_entries: int, tokens: dict[str, int]) -> bool:
+    if "" in tokens or not len(vocabulary) == num_entries == 1 + max(vocabulary.values(), default=-1):
+        return False
+    ids = [vocabulary.get(token) for token in tokens]
+    added = iter(range(num_entries, num_entries + ids.count(None)))
+    return [*tokens.values()] == [next(added) if number is None else number for number in ids]
 
 
 def not_a_tokenizer(params: TokenizerParams, cause: Exception) -> TokenizerError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from owa_data.encoding.pieces import IMAGE_PLACEHOLDER
@@ -16,6 +17,7 @@ from owa_data.errors import TokenizerError
 from owa_data.fsl.definition import Definition, not_a_tokenizer, read_definition
 from owa_data.fsl.families.span import ImageSpan
 from owa_data.fsl.tokenizer import LoadedTokenizer
+from owa_data.params import TokenizerParams
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,24 +76,55 @@ def extend_definition(loaded: LoadedTokenizer, vocabulary: Sequence[str], span: 
         span: The image's tokens.
 
     Raises:
-        TokenizerError: It is no tokenizer, or the pad token is not in its vocabulary.
+        TokenizerError: It is no tokenizer, one whose ids cannot be kept, or the pad token is not in its vocabulary.
     """
+    wanted = {*vocabulary, *span.tokens}
     definition = read_definition(loaded)
+    definition = definition.extended(wanted) if definition.is_plain else _extended_by_library(loaded, wanted)
     pad_token_id = definition.id_of(loaded.params.pad_token)
     if pad_token_id is None:
         raise TokenizerError(
             f"conf/tokenizer/{loaded.params.name}.yaml: pad_token {loaded.params.pad_token!r} is not in the tokenizer's vocabulary"
         )
-    return definition.extended([*vocabulary, *span.tokens]), pad_token_id
+    return definition, pad_token_id
+
+
+def _extended_by_library(loaded: LoadedTokenizer, tokens: AbstractSet[str]) -> Definition:
+    """Do as `Definition.extended` for any definition; a second."""
+    from tokenizers import AddedToken
+
+    tokenizer = load_content(loaded.params, loaded.content)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    lacking = sorted(tokens - {token.content for token in tokenizer.get_added_tokens_decoder().values()})
+    new = tuple(token for token in lacking if tokenizer.token_to_id(token) is None)
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in lacking])
+    content = tokenizer.to_str().encode()
+    again = load_content(loaded.params, content)
+    if again.get_vocab(with_added_tokens=True) != tokenizer.get_vocab(with_added_tokens=True):
+        raise TokenizerError(
+            f"conf/tokenizer/{loaded.params.name}.yaml: its vocabulary leaves ids out, and event tokens would have others each time it is loaded. "
+            "Choose another tokenizer, or add the tokens of fsl.encoder to it and save it with consecutive ids"
+        )
+    ids = {token.content: number for number, token in again.get_added_tokens_decoder().items()}
+    return replace(read_definition(replace(loaded, content=content)), tokens=ids, new=new)
+
+
+def load_content(params: TokenizerParams, content: bytes) -> Tokenizer:
+    """Load a definition.
+
+    Raises:
+        TokenizerError: It is none.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_buffer(content)
+    except ValueError as error:
+        raise not_a_tokenizer(params, error) from error
 
 
 def extend_tokenizer(loaded: LoadedTokenizer, vocabulary: Sequence[str], span: ImageSpan) -> ExtendedTokenizer:
     """Load a tokenizer with the tokens that it lacks; arguments and errors as `extend_definition`, but half a second and more."""
-    from tokenizers import Tokenizer
-
     definition, pad_token_id = extend_definition(loaded, vocabulary, span)
-    try:
-        tokenizer = Tokenizer.from_buffer(definition.content())
-    except ValueError as error:
-        raise not_a_tokenizer(loaded.params, error) from error
-    return ExtendedTokenizer(tokenizer, definition.new, pad_token_id, span)
+    return ExtendedTokenizer(load_content(loaded.params, definition.content()), definition.new, pad_token_id, span)

@@ -166,7 +166,7 @@ def _context_of_workers(preload: Sequence[str]) -> BaseContext:
     """Have workers be copies of this process where that is safe, which takes no time; else of a clean one that has imported what they need, 0.5 s.
 
     It is safe where no other thread could hold a lock that a copy would wait for: on Linux, with no other thread of Python than the one that
-    watches who started this process. The threads of NumPy and Arrow are idle, and both libraries see to it that a copy makes new ones.
+    watches who started this process. The threads of NumPy, Arrow and tokenizers are idle, and these libraries see to it that a copy does not wait for them.
     """
     if sys.platform == "linux" and all(
         thread is threading.current_thread() or is_watch(thread) for thread in threading.enumerate()
@@ -210,7 +210,9 @@ def _begin_worker() -> None:
     end_with_parent()
     keep_freed_memory()
     spare_pandas()
-    pa.set_cpu_count(1)  # one process per CPU: more threads would wait for each other
+    # One process per CPU: more threads would wait for each other.
+    pa.set_cpu_count(1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def keep_freed_memory() -> None:

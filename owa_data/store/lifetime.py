@@ -22,7 +22,12 @@ _SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh", "busybox"}
 def end_with_parent() -> None:
     """End this worker process as soon as the process that started it has ended, however it ended."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+    if os.getppid() == parent.pid:
+        # A copy of it. Copies made later hold its end of the pipe too, so that this one would hear nothing until they have ended.
+        _end_after(lambda: _wait_while(lambda: os.getppid() == parent.pid))
+    else:
         _end_after(parent.join)
 
 
@@ -35,11 +40,15 @@ def end_with_starter(name: str) -> None:
     starters = _starters()
 
     def wait() -> None:
-        while _starters() == starters:
-            time.sleep(POLL_S)
+        _wait_while(lambda: _starters() == starters)
         sys.stderr.write(f"{name} has ended, so this ends too. What was finished is kept: run again to go on.\n")
 
     _end_after(wait)
+
+
+def _wait_while(condition: Callable[[], bool]) -> None:
+    while condition():
+        time.sleep(POLL_S)
 
 
 def _end_after(wait: Callable[[], object]) -> None:
