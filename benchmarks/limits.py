@@ -36,7 +36,7 @@ def measure_limits(recordings: Sequence[Path], written: Sequence[Path], work: Pa
 
     Returns:
         `decompress_s`: reading the files and unfolding every chunk. `decode_s`: typed decoding of the messages of the kept topics (msgspec), their
-        payloads given as bytes. `event_s`: what stage `event` does, from reading to writing. `write_s`: writing the same bytes as the stages.
+        payloads given as bytes. `event_s`: converting them to event rows and writing these, without digesting the recording. `write_s`: writing the same bytes as the stages.
     """
     payloads = [_payloads(path) for path in recordings]
     contents = [path.read_bytes() for path in written]

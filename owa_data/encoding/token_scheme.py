@@ -157,7 +157,7 @@ class TokenScheme:
 
     def _parts_of(self, number: Number) -> list[slice]:
         num_places = len(number.bases)
-        if number is self.motion and self.is_interleaved:
+        if number == self.motion and self.is_interleaved:
             return [slice(place, place + 1) for place in range(num_places)]
         return [slice(0, num_places)]
 

@@ -37,9 +37,9 @@ def wrap_payloads(
     Returns:
         Arrow binary (n,).
     """
-    heads, tails = zip(*(_envelope(*kind) for kind in kinds), strict=True)
+    envelopes = [_envelope(*kind) for kind in kinds]
     # Each row is a run of five pieces, and all rows are one `take` from a table of them.
-    fixed = [_MIDDLE, *heads, *tails]
+    fixed = [_MIDDLE, *(head for head, _ in envelopes), *(tail for _, tail in envelopes)]
     pieces = pa.concat_arrays([pa.array(fixed, pa.large_string()), decimal_text(times_ns), quote_payloads(payloads)])
     num_rows = len(codes)
     row = len(fixed) + np.arange(num_rows)

@@ -100,7 +100,7 @@ def _values(array: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def _count_before(mask: npt.NDArray[np.bool_], places: Int64s) -> Int64s:
-    """Count the true elements before each place, int64 like `places`, which are 0 to `len(mask)`; a sixth of the time of a sum over all."""
+    """Count the true elements before each place, int64 like `places`, which are 0 to `len(mask)`; far less work than a sum over all."""
     words = np.zeros(len(mask) // 64 + 1, "<u8")  # 64 elements each, the first one in the lowest bit
     bits = np.packbits(mask, bitorder="little")
     words.view(np.uint8)[: len(bits)] = bits

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from owa_data.encoding.events import read_events
+from owa_data.encoding.hierarchical_tokens import hierarchical_tokens
 from owa_data.encoding.pieces import IMAGE_PLACEHOLDER, PieceTable
 from owa_data.encoding.registry import ENCODERS, create_encoder
 from owa_data.encoding.token_scheme import Number
+from owa_data.encoding.token_text import TokenText
+from owa_data.raw.messages import RAW_MOUSE
+from tests.strategies import event_table
 
 KNOWN = [name for name in ENCODERS if create_encoder(name).pieces]
 
@@ -30,6 +37,15 @@ def test_each_row_is_its_pieces_and_its_pads(rows: list[tuple[list[int], int]]) 
     pads = np.array([num_pads for _, num_pads in rows], np.int64)
     expected = [number for row, num_pads in rows for number in [*(n for code in row for n in ids[code]), *[9] * num_pads]]
     assert TABLE.take_padded_ids(codes, ends, pads, pad_token_id=9).tolist() == expected
+
+
+def test_numbers_that_are_written_alike_share_their_pieces() -> None:
+    scheme = replace(hierarchical_tokens(), wheel=replace(hierarchical_tokens().motion))
+    events = read_events(
+        event_table([(17, "mouse/raw", RAW_MOUSE, {"last_x": 12, "last_y": -7, "button_flags": 1024, "button_data": 120})])
+    )
+    (text,) = scheme.encode(events).texts()
+    assert scheme.decode(TokenText.of(text)).events.raw_mouse.tolist() == [[12, -7, 0, 1024, 120]]
 
 
 def test_a_table_of_tokens_side_by_side() -> None:
