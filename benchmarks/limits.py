@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import zstandard
 
 from owa_data.event.convert import convert_recording
@@ -20,14 +22,14 @@ from owa_data.store.shards import write_shard
 from owa_data.store.source import open_source
 
 FORMS = {"screen": messages.Screen, "keyboard": messages.Keyboard, "mouse/raw": messages.RawMouse}
-_ROUNDS = 3
+_ROUNDS = 7
 
 
 def measure_limits(recordings: Sequence[Path], written: Sequence[Path], work: Path) -> dict[str, float]:
-    """Time the bounds over some recordings; the best of three rounds over all of them, seconds of CPU.
+    """Time the bounds over some recordings, and `event` beside them, in seconds of CPU.
 
-    A round takes each recording once, as a stage does, so that no recording is still in the processor's cache from the time before. Rounds of what is
-    compared take turns, since the machine's speed changes by the minute.
+    The machine's speed changes from one second to the next, so what is compared is timed recording by recording, one right after the other, in an
+    order that changes every round.
 
     Args:
         recordings: MCAP files.
@@ -35,21 +37,31 @@ def measure_limits(recordings: Sequence[Path], written: Sequence[Path], work: Pa
         work: Folder for what is written.
 
     Returns:
-        `decompress_s`: reading the files and unfolding every chunk. `decode_s`: typed decoding of the messages of the kept topics (msgspec), their
-        payloads given as bytes. `event_s`: converting them to event rows and writing these, without digesting the recording. `write_s`: writing the same bytes as the stages.
+        Sums over the recordings, of each the best round: `decompress_s`, reading the files and unfolding every chunk; `decode_s`, typed decoding of
+        the messages of the kept topics (msgspec), their payloads given as bytes; `event_s`, converting them to event rows and writing these,
+        without digesting the recording; `write_s`, writing the same bytes as the stages. And `event_over_bounds`: of all rounds and recordings,
+        the median of unfolding plus decoding over `event`, with its quartiles `event_over_bounds_q1` and `_q3`.
     """
     payloads = [_payloads(path) for path in recordings]
     contents = [path.read_bytes() for path in written]
     target = work / "written"
-    rounds: dict[str, Callable[[], object]] = {
-        "decompress_s": lambda: [_decompress(path) for path in recordings],
-        "decode_s": lambda: [_decode(of_recording) for of_recording in payloads],
-        "event_s": lambda: [_convert(path, target) for path in recordings],
-        "write_s": lambda: [_write(content, target) for content in contents],
-    }
     keep_freed_memory()  # as a stage does
-    times = [{name: _cpu_s(function) for name, function in rounds.items()} for _ in range(_ROUNDS)]
-    return {name: min(of_round[name] for of_round in times) for name in rounds}
+    times = np.zeros((_ROUNDS, len(recordings), 3))
+    for number in range(_ROUNDS):
+        for place, (path, of_recording) in enumerate(zip(recordings, payloads, strict=True)):
+            timed: list[Callable[[], object]] = [
+                partial(_decompress, path),
+                partial(_decode, of_recording),
+                partial(_convert, path, target),
+            ]
+            for offset in range(3):
+                which = (number + offset) % 3
+                times[number, place, which] = _cpu_s(timed[which])
+    over_bounds = (times[:, :, 0] + times[:, :, 1]) / times[:, :, 2]
+    first, median, third = np.quantile(over_bounds, [0.25, 0.5, 0.75]).tolist()
+    sums = dict(zip(("decompress_s", "decode_s", "event_s"), times.min(axis=0).sum(axis=0).tolist(), strict=True))
+    sums["write_s"] = min(_cpu_s(lambda: [_write(content, target) for content in contents]) for _ in range(_ROUNDS))
+    return sums | {"event_over_bounds": median, "event_over_bounds_q1": first, "event_over_bounds_q3": third}
 
 
 def _cpu_s(function: Callable[[], object]) -> float:

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from owa_data.event.rows import wrap_payloads
 from owa_data.raw.messages import KEYBOARD, MOUSE, RAW_MOUSE, SCREEN, WINDOW
 from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
+from tests.wrapping import wrap_payloads
 
 START_NS = 1_750_000_000_000_000_000
 

@@ -58,6 +58,7 @@ def test_stages_and_limits_are_measured(tmp_path: Path) -> None:
     raw, event, fsl = measure_stages(tmp_path / "corpus", 1, 1, next(iter(tokenizers().values())), tmp_path / "work")
     assert raw["messages"] > event["messages_of_topics"] > event["events"] > 0
     limits = measure_limits([recording], [recording], tmp_path)
-    assert set(limits) == {"decompress_s", "decode_s", "event_s", "write_s"}
+    assert 0 < limits["event_over_bounds_q1"] <= limits["event_over_bounds"] <= limits["event_over_bounds_q3"]
+    assert min(limits[f"{name}_s"] for name in ("decompress", "decode", "event", "write")) > 0
     draw_time_by_hours([raw, event, fsl], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size

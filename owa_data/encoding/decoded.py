@@ -13,7 +13,7 @@ import pyarrow as pa
 from owa_data.encoding.events import EventKind, Events
 from owa_data.errors import DecodeError
 from owa_data.raw import messages
-from owa_data.raw.payloads import Payloads
+from owa_data.raw.payloads import PayloadPool, Payloads
 
 Int64s = npt.NDArray[np.int64]
 Clock = Literal["wrapped", "since_start", "none", "absolute"]
@@ -102,12 +102,13 @@ def at_times(events: Events, times_ns: Int64s, images: Sequence[str]) -> Events:
     keys = np.flatnonzero(events.kinds == EventKind.KEYBOARD)
     mice = np.flatnonzero(events.kinds == EventKind.RAW_MOUSE)
     screens = np.flatnonzero(events.kinds == EventKind.SCREEN)
+    pool = PayloadPool()
     written = [
-        (keys, messages.write_keyboard(events.vk[keys], events.pressed[keys], times_ns[keys]).to_pylist()),
-        (mice, messages.write_raw_mouse(events.raw_mouse[mice], times_ns[mice]).to_pylist()),
-        (screens, images),
+        (keys, messages.write_keyboard(events.vk[keys], events.pressed[keys], times_ns[keys], pool).to_pylist()),
+        (mice, messages.write_raw_mouse(events.raw_mouse[mice], times_ns[mice], pool).to_pylist()),
+        (screens, [image.encode() for image in images]),
     ]
     for rows, texts in written:
         for row, text in zip(rows.tolist(), texts, strict=True):
-            payloads[row] = text.encode()
+            payloads[row] = text
     return replace(events, times_ns=times_ns, payloads=Payloads.of(payloads))

@@ -20,6 +20,7 @@ from owa_data.encoding.events import EventKind, Events, wheel_delta
 from owa_data.encoding.keys import NUM_KEYS
 from owa_data.raw import messages
 from owa_data.raw.messages import BUTTON_FLAGS, HORIZONTAL_WHEEL_FLAG, MOVE_ABSOLUTE, WHEEL_FLAG, WHEEL_UNIT
+from owa_data.raw.parsing import decode_payloads
 from owa_data.raw.payloads import Payloads
 
 Int64s = npt.NDArray[np.int64]
@@ -190,7 +191,7 @@ def _add_mouse(columns: _Columns, events: Events) -> None:
 def _add_windows(columns: _Columns, events: Events) -> list[str]:
     rows = np.flatnonzero(events.kinds == EventKind.WINDOW)
     payloads = events.payloads.take(rows).plain().to_arrow().dictionary_encode()
-    windows, valid = messages.decode_payloads(Payloads.of(payloads.dictionary), _Window)
+    windows, valid = decode_payloads(Payloads.of(payloads.dictionary), _Window)
     title_of = np.cumsum(valid) - 1
     indices = payloads.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     is_valid = valid[indices]

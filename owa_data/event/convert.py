@@ -5,7 +5,7 @@ Input: an open recording and `EventParams`. Output: record batches of `EVENT_SCH
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,12 +18,14 @@ from owa_data.event.absolute_mouse import raw_from_absolute, raw_from_mouse
 from owa_data.event.grid import as_rate
 from owa_data.event.intervals import Intervals
 from owa_data.event.resample import Resampled
-from owa_data.event.rows import wrap_payloads
+from owa_data.event.rows import WrappedRows
 from owa_data.params import EventParams, TopicParams
 from owa_data.raw import messages
 from owa_data.raw.columns import MessageColumns, read_columns
 from owa_data.raw.layout import read_layout
+from owa_data.raw.parsing import AlikePayloads, is_json
 from owa_data.raw.payloads import PayloadPool, Payloads
+from owa_data.raw.templates import TemplatePayloads, concat_payloads, place_payloads
 from owa_data.schema import EVENT_SCHEMA
 from owa_data.store.ledger import Counts, add_counts, topic_counts
 from owa_data.store.shards import batch_bounds
@@ -41,14 +43,14 @@ KEYBOARD_TOPIC = "keyboard"  # where the hotkey is looked for
 
 @dataclass(frozen=True)
 class TopicRows:
-    """Event rows of one topic and type: times and places int64 (m,), payloads (m,) in the pool, and the counts of its messages."""
+    """Event rows of one topic and type: times and places int64 (m,), payloads (m,), and the counts of its messages."""
 
     topic: str
     message_type: str
     times_ns: Int64s
     places: Int64s
     interval_index: Int64s
-    payloads: Payloads
+    payloads: TemplatePayloads
     counts: Counts
 
 
@@ -124,7 +126,7 @@ def convert_recording(
     ledger["num_intervals"] = len(selected)
     ledger["active_ns"] = int((selected[:, 1] - selected[:, 0]).sum())
     ledger["rows"] = sum(len(part.times_ns) for part in rows)
-    return _iter_batches(rows, pool, episode_path), ledger
+    return _iter_batches(rows, episode_path), ledger
 
 
 def _activity_times(
@@ -195,7 +197,7 @@ def _convert_topic(
 
 def _resample(
     name: str, topic: TopicParams, recorded_type: str, message_type: str, inside: _Inside
-) -> tuple[Resampled, Payloads, Int64s]:
+) -> tuple[Resampled, TemplatePayloads, Int64s]:
     """Resample by what the messages are. Returns the rows, their payloads, and for each row its message among `inside`."""
     check_kind(name, topic, message_type)
     if topic.as_raw or message_type == messages.RAW_MOUSE:
@@ -208,11 +210,12 @@ def _resample(
         rows, valid = messages.decode_mouse(inside.payloads)
         can_drop = np.array([row.event_type == "move" for row in rows], np.bool_)
     else:
-        valid = messages.is_json(inside.payloads)
+        valid = is_json(inside.payloads)
         can_drop = np.ones(int(valid.sum()), np.bool_)
     sound = _only(inside, valid)
     resampled = _thin(topic, sound, can_drop)
-    return _finish(resampled, sound.payloads.take(resampled.sources), (INVALID, valid))
+    payloads = TemplatePayloads.whole(sound.payloads.take(resampled.sources), inside.pool)
+    return _finish(resampled, payloads, (INVALID, valid))
 
 
 def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
@@ -236,13 +239,14 @@ def check_kind(name: str, topic: TopicParams, message_type: str) -> None:
         )
 
 
-def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
+def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> tuple[Resampled, TemplatePayloads, Int64s]:
     if message_type == messages.MOUSE:
         rows, valid = messages.decode_mouse(inside.payloads)
         sound = _only(inside, valid)
         table, says, altered = raw_from_mouse(rows, sound.interval_index)
+        recorded = AlikePayloads(inside.payloads, [])
     else:
-        table, valid = messages.raw_mouse_columns(inside.payloads)
+        table, valid, recorded = messages.raw_mouse_rows(inside.payloads)
         sound = _only(inside, valid)
         says, altered = np.ones(len(table), np.bool_), {}
         if topic.as_raw:
@@ -261,7 +265,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
             only_moves & (table[:, 2] & messages.MOVE_ABSOLUTE == 0),
         )
         written = table[resampled.sources]
-        is_new = np.any(motion != written[:, :2], axis=1)
+        is_new = (motion[:, 0] != written[:, 0]) | (motion[:, 1] != written[:, 1])
         altered["summed"] = int(is_new.sum())
         written[:, :2] = motion
     else:
@@ -270,47 +274,51 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         is_new = np.zeros(len(written), np.bool_)
     if topic.as_raw:
         is_new[:] = True
-    fitting = np.clip(written[:, :2], -messages.MAX_INT32 - 1, messages.MAX_INT32)
-    altered["motion_clamped"] = int(np.any(fitting != written[:, :2], axis=1).sum())
-    written[:, :2] = fitting
-    payloads = _payloads_of(
-        sound, resampled, is_new, lambda: messages.write_raw_mouse(written[is_new], resampled.times_ns[is_new])
+    altered["motion_clamped"] = 0
+    if len(written) and np.abs(written[:, :2]).max() > messages.MAX_INT32:
+        fitting = np.clip(written[:, :2], -messages.MAX_INT32 - 1, messages.MAX_INT32)
+        altered["motion_clamped"] = int(np.any(fitting != written[:, :2], axis=1).sum())
+        written[:, :2] = fitting
+    kept, new = np.flatnonzero(~is_new), np.flatnonzero(is_new)
+    among_all = np.flatnonzero(valid)[says][resampled.sources[kept]]
+    payloads = place_payloads(
+        len(is_new),
+        [
+            (kept, recorded.templates(among_all, inside.pool)),
+            (new, messages.write_raw_mouse(written[new], resampled.times_ns[new], inside.pool)),
+        ],
     )
     resampled = replace(resampled, altered={**resampled.altered, **altered})
     return _finish(resampled, payloads, (INVALID, valid), ("no_previous_position", says))
 
 
-def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
-    vk, pressed, valid = messages.keyboard_columns(inside.payloads)
+def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, TemplatePayloads, Int64s]:
+    vk, pressed, valid, alike = messages.keyboard_rows(inside.payloads)
+    recorded = alike.templates(np.flatnonzero(valid), inside.pool)
     sound = _only(inside, valid)
     if topic.resample != "repeat_held_keys":
         # Keys are never thinned out: a rate limits motion and frames alone.
-        return _finish(resample.keep_all(sound.times_ns), sound.payloads, (INVALID, valid))
+        return _finish(resample.keep_all(sound.times_ns), recorded, (INVALID, valid))
     rate = as_rate(topic.rate_hz)
     resampled = resample.repeat_held_keys(sound.times_ns, sound.interval_index, sound.intervals, rate, vk, pressed)
-    added = resampled.sources[resampled.is_added]
-    payloads = _payloads_of(
-        sound,
-        resampled,
-        resampled.is_added,
-        lambda: messages.write_keyboard(vk[added], pressed[added], resampled.times_ns[resampled.is_added]),
-    )
+    added = np.flatnonzero(resampled.is_added)
+    of_added = resampled.sources[added]
+    written = messages.write_keyboard(vk[of_added], pressed[of_added], resampled.times_ns[added], inside.pool)
+    payloads = place_payloads(len(resampled.sources), [(slice(None), recorded.take(resampled.sources)), (added, written)])
     return _finish(resampled, payloads, (INVALID, valid))
 
 
-def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, Payloads, Int64s]:
+def _resample_screens(topic: TopicParams, recorded_type: str, inside: _Inside) -> tuple[Resampled, TemplatePayloads, Int64s]:
     # Screens are chosen by time and only the chosen ones are parsed: leaving out others first would not change which
     # are chosen. Where a chosen one is unusable, all are parsed and the choice is made among the usable ones.
     resampled = _thin(topic, inside, np.ones(len(inside.times_ns), np.bool_))
-    chosen = inside.payloads.take(resampled.sources)
-    payloads, valid = messages.normalize_screens(chosen, recorded_type)
+    payloads, valid = messages.normalize_screens(inside.payloads.take(resampled.sources), recorded_type, inside.pool)
     if valid.all():
-        return _finish(resampled, _pooled(inside, payloads), (INVALID, np.ones(len(inside.times_ns), np.bool_)))
-    usable = messages.normalize_screens(inside.payloads, recorded_type)[1]
+        return _finish(resampled, payloads, (INVALID, np.ones(len(inside.times_ns), np.bool_)))
+    payloads, usable = messages.normalize_screens(inside.payloads, recorded_type, inside.pool)
     sound = _only(inside, usable)
     resampled = _thin(topic, sound, np.ones(len(sound.times_ns), np.bool_))
-    payloads, _ = messages.normalize_screens(sound.payloads.take(resampled.sources), recorded_type)
-    return _finish(resampled, _pooled(inside, payloads), (INVALID, usable))
+    return _finish(resampled, payloads.take(resampled.sources), (INVALID, usable))
 
 
 def _thin(topic: TopicParams, inside: _Inside, can_drop: Bools) -> Resampled:
@@ -328,7 +336,9 @@ def _only(inside: _Inside, mask: Bools) -> _Inside:
     return _Inside(inside.times_ns[mask], inside.interval_index[mask], inside.payloads.take(mask), inside.intervals, inside.pool)
 
 
-def _finish(resampled: Resampled, payloads: Payloads, *filters: tuple[str, Bools]) -> tuple[Resampled, Payloads, Int64s]:
+def _finish(
+    resampled: Resampled, payloads: TemplatePayloads, *filters: tuple[str, Bools]
+) -> tuple[Resampled, TemplatePayloads, Int64s]:
     """Count what was filtered out before resampling, and name each row's message among all that came in.
 
     Args:
@@ -344,43 +354,27 @@ def _finish(resampled: Resampled, payloads: Payloads, *filters: tuple[str, Bools
     return replace(resampled, dropped=dropped), payloads, passed[resampled.sources]
 
 
-def _pooled(inside: _Inside, payloads: Payloads) -> Payloads:
-    """Return payloads that may be written anew as payloads in the pool."""
-    if payloads.octets is inside.payloads.octets or not len(payloads):
-        return payloads
-    starts, ends = inside.pool.add(payloads)
-    return Payloads(inside.pool.octets, starts, ends)
-
-
-def _payloads_of(sound: _Inside, resampled: Resampled, is_new: Bools, write_new: Callable[[], pa.LargeStringArray]) -> Payloads:
-    """Return the payloads of resampled rows: as recorded, but where `is_new` those that `write_new` gives, in order."""
-    starts, ends = sound.payloads.starts[resampled.sources], sound.payloads.ends[resampled.sources]
-    if is_new.any():
-        starts[is_new], ends[is_new] = sound.pool.add_arrow(write_new())
-    return Payloads(sound.pool.octets, starts, ends)
-
-
-def _iter_batches(rows: list[TopicRows], pool: PayloadPool, episode_path: str) -> Iterator[pa.RecordBatch]:
+def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.RecordBatch]:
     if not rows:
         return
     kinds = [(part.topic, part.message_type) for part in rows]
     codes = np.repeat(np.arange(len(rows)), [len(part.times_ns) for part in rows])
     times_ns = np.concatenate([part.times_ns for part in rows])
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
-    starts = np.concatenate([part.payloads.starts for part in rows])
-    payloads = Payloads(pool.octets, starts, np.concatenate([part.payloads.ends for part in rows]))
+    payloads = concat_payloads([part.payloads for part in rows])
+    wrapped = WrappedRows(kinds, codes, times_ns, payloads)
     order = _order_of(times_ns, np.concatenate([part.places for part in rows]))
-    topics = pa.array([topic for topic, _ in kinds])
-    types = pa.array([message_type for _, message_type in kinds])
-    for start, stop in batch_bounds((payloads.ends - payloads.starts)[order], ROWS_PER_BATCH):
+    topics, types = (pa.array(names) for names in zip(*kinds, strict=True))
+    paths = pa.repeat(pa.scalar(episode_path), min(len(order), ROWS_PER_BATCH))
+    for start, stop in batch_bounds(payloads.num_bytes[order], ROWS_PER_BATCH):
         chosen = order[start:stop]
-        wrapped = wrap_payloads(kinds, codes[chosen], times_ns[chosen], payloads.take(chosen))
+        kind = pa.array(codes[chosen])
         arrays = [
-            pa.repeat(pa.scalar(episode_path), len(chosen)),
-            topics.take(pa.array(codes[chosen])),
+            paths[: len(chosen)],
+            topics.take(kind),
             pa.array(times_ns[chosen]),
-            types.take(pa.array(codes[chosen])),
-            wrapped,
+            types.take(kind),
+            wrapped.write(chosen),
             pa.array(interval_index[chosen]),
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=EVENT_SCHEMA)

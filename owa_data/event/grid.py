@@ -28,7 +28,8 @@ def period_of(elapsed_ns: npt.NDArray[np.int64], rate: Fraction) -> npt.NDArray[
     """Return the period of each time, `floor(elapsed_ns * rate / 10**9)`, for times >= 0; no product leaves int64 for rates up to 1000 Hz."""
     # Split off whole blocks of `denominator` seconds, which hold `numerator` periods each, so that the product stays in int64.
     block_ns = rate.denominator * NS_PER_S
-    blocks, rest = np.divmod(elapsed_ns, block_ns)
+    blocks = elapsed_ns // block_ns
+    rest = elapsed_ns - blocks * block_ns  # half the time of divmod
     return blocks * rate.numerator + rest * rate.numerator // block_ns
 
 

@@ -124,14 +124,12 @@ def sum_moves(
         Motion 1, 2 | click | 3 within one period gives 3, click, 3.
     """
     period = period_of(times_ns - intervals[interval_index, 0], rate)
-    num_breaks = np.cumsum(~is_motion)
-    # A group: motion of one interval and period between two breaks; each other message is a group of its own.
-    begins = _changes(interval_index, period, num_breaks, is_motion)
-    group = np.cumsum(begins) - 1
     if not len(times_ns):
-        return Resampled(group, times_ns, np.zeros(0, np.bool_), {}), motion
-    lasts = np.concatenate([np.flatnonzero(begins)[1:] - 1, [len(times_ns) - 1]])
-    sums = np.add.reduceat(motion, np.flatnonzero(begins), axis=0)
+        return Resampled(period, times_ns, np.zeros(0, np.bool_), {}), motion
+    # A group: motion of one interval and period with nothing else in between; each other message is a group of its own.
+    firsts = np.flatnonzero(_changes(interval_index, period, is_motion) | ~is_motion)
+    lasts = np.append(firsts[1:], len(times_ns)) - 1
+    sums = np.stack([np.add.reduceat(column, firsts) for column in motion.T], axis=1)
     dropped = {"summed_into_later": len(times_ns) - len(lasts)}
     return Resampled(lasts, times_ns[lasts], np.zeros(len(lasts), np.bool_), dropped), sums
 

@@ -7,51 +7,66 @@ Both directions are string kernels over whole columns. Unwrapping relies on this
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from owa_data.raw.decimal import decimal_text
+from owa_data.raw.decimal import decimal_text, num_characters
 from owa_data.raw.payloads import Payloads, offsets_of
 from owa_data.raw.quoted import QuotedPayloads, quote, quote_payloads
+from owa_data.raw.templates import WHOLE, TemplatePayloads, fill, text_spans
+
+Int64s = npt.NDArray[np.int64]
 
 
-def _envelope(topic: str, message_type: str) -> tuple[str, str]:
+def _envelope(kind: tuple[str, str]) -> tuple[str, str]:
+    topic, message_type = kind
     return f'{{"topic":{quote(topic)},"timestamp":', f'","message_type":{quote(message_type)}}}'
 
 
 _MIDDLE = ',"message":"'
 
 
-def wrap_payloads(
-    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], payloads: Payloads
-) -> pa.BinaryArray:
-    """Write the `mcap_message` column.
+class WrappedRows:
+    """The `mcap_message` column of event rows, written piece by piece of it.
+
+    The envelope around a payload makes of the payload's template another one, whose first slot is the time.
 
     Args:
-        kinds: Topic and message type of each code.
+        kinds: Topic and message type of each code, at least one.
         codes: Index into `kinds`, int64 (n,).
         times_ns: int64 (n,).
-        payloads: JSON payloads in UTF-8 (n,).
-
-    Returns:
-        Arrow binary (n,).
+        payloads: JSON payloads in UTF-8 (n,); their pool takes the times and the templates' texts.
     """
-    envelopes = [_envelope(*kind) for kind in kinds]
-    # Each row is a run of five pieces, and all rows are one `take` from a table of them.
-    fixed = [_MIDDLE, *(head for head, _ in envelopes), *(tail for _, tail in envelopes)]
-    pieces = pa.concat_arrays([pa.array(fixed, pa.large_string()), decimal_text(times_ns), quote_payloads(payloads)])
-    num_rows = len(codes)
-    row = len(fixed) + np.arange(num_rows)
-    runs = np.zeros((num_rows, 5), np.int64)  # the middle is the first piece
-    runs[:, 0] = 1 + codes
-    runs[:, 1] = row
-    runs[:, 3] = row + num_rows
-    runs[:, 4] = 1 + len(kinds) + codes
-    taken = pieces.take(pa.array(runs.ravel()))
-    offsets = np.ascontiguousarray(offsets_of(taken)[::5])
-    rows = pa.Array.from_buffers(pa.large_binary(), num_rows, [None, pa.py_buffer(offsets), taken.buffers()[2]])
-    return rows.cast(pa.binary())
+
+    def __init__(self, kinds: Sequence[tuple[str, str]], codes: Int64s, times_ns: Int64s, payloads: TemplatePayloads) -> None:
+        templates = [
+            (head, _MIDDLE + first, *rest)
+            for head, tail in map(_envelope, kinds)
+            for first, *rest in (_with_end([quote(text)[1:-1] for text in texts], tail) for texts in payloads.templates)
+        ]
+        self._codes = codes * len(payloads.templates) + payloads.codes
+        self._payloads = payloads
+        self._texts = text_spans(templates, len(payloads.slots) + 1, payloads.pool)
+        self._times = np.array(payloads.pool.add_arrow(decimal_text(times_ns)))
+
+    def write(self, rows: Int64s) -> pa.BinaryArray:
+        """Write some rows: Arrow binary. About 150 ns each, 500 for payloads of no known shape, whose quotes must be found."""
+        payloads, pool = self._payloads.take(rows), self._payloads.pool
+        whole = np.flatnonzero(payloads.codes == WHOLE)
+        with pool.scratch():
+            if len(whole):
+                starts, ends = payloads.slots[0]
+                quoted = quote_payloads(Payloads(pool.octets, starts[whole], ends[whole]))
+                payloads.slots[0][:, whole] = pool.add_arrow(quoted)
+            slots = [self._times.take(rows, axis=1), *payloads.slots]
+            return fill(self._texts, self._codes[rows], slots, pool).cast(pa.binary())
+
+
+def _with_end(texts: list[str], end: str) -> list[str]:
+    return [*texts[:-1], texts[-1] + end]
 
 
 def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
@@ -61,22 +76,15 @@ def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
 
 
 def unwrap_payloads(
-    kinds: list[tuple[str, str]], codes: npt.NDArray[np.int64], times_ns: npt.NDArray[np.int64], messages: pa.LargeBinaryArray
+    kinds: list[tuple[str, str]], codes: Int64s, times_ns: Int64s, messages: pa.LargeBinaryArray
 ) -> QuotedPayloads:
-    """Return the payloads of a `message_column`: the inverse of `wrap_payloads`, with the same arguments; none is copied."""
+    """Return the payloads of a `message_column`: the inverse of `WrappedRows`, with the same arguments; none is copied."""
     if not len(messages):
         return QuotedPayloads(Payloads.of([]))
-    envelopes = [_envelope(*kind) for kind in kinds]
+    envelopes = [_envelope(kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
     offsets = offsets_of(messages)
-    starts = offsets[:-1] + head_bytes[codes] + _num_digits(times_ns) + len(_MIDDLE)
+    starts = offsets[:-1] + head_bytes[codes] + num_characters(times_ns) + len(_MIDDLE)
     ends = offsets[1:] - tail_bytes[codes]
     return QuotedPayloads(Payloads(np.frombuffer(messages.buffers()[2], np.uint8), starts, ends))
-
-
-def _num_digits(times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    if len(times_ns) and times_ns.min() >= 10**18:  # after 2001, as a rule
-        return np.full(len(times_ns), 19)
-    powers = np.array([10**exponent for exponent in range(1, 19)], np.int64)
-    return np.searchsorted(powers, np.abs(times_ns), side="right") + 1 + (times_ns < 0)

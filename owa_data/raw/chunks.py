@@ -7,8 +7,9 @@ arrays. Message indexes are used where they are sound; else the records are walk
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 import lz4.frame
 import numpy as np
@@ -21,6 +22,8 @@ from owa_data.raw.records import Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import ByteSource
 
 Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+UInt64s = npt.NDArray[np.uint64]
 
 MAX_CHUNK_BYTES = 1 << 30
 """Chunks that claim to unfold to more are refused: recorders write some MiB, and a bomb of 40 KB unfolds to more than this."""
@@ -42,15 +45,47 @@ class DamagedChunkError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class MessageSpans:
-    """Messages of one channel in one chunk, ascending by place.
+    """Messages of some channels in one chunk, channel by channel.
 
-    `starts` and `ends` are byte positions of the payloads within the chunk's records, `times_ns` the log times; all int64 (n,). A log time of
-    2**63 or more comes out negative.
+    Attributes:
+        channel_ids: The channels, each with at least one message.
+        num_messages: Of each channel.
+        starts: Where payloads begin within the chunk's records, int64 (n,). Those of a channel ascend where they were checked.
+        ends: Where they end, int64 (n,).
+        times_ns: Log times, int64 (n,). One of 2**63 or more comes out negative.
     """
 
+    channel_ids: tuple[int, ...]
+    num_messages: tuple[int, ...]
     starts: Int64s
     ends: Int64s
     times_ns: Int64s
+
+    @classmethod
+    def none(cls) -> MessageSpans:
+        """No messages."""
+        return cls((), (), *np.empty((3, 0), np.int64))
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def slices(self) -> Iterator[tuple[int, slice]]:
+        """Yield each channel and where its messages stand."""
+        stop = 0
+        for channel_id, num_messages in zip(self.channel_ids, self.num_messages, strict=True):
+            yield channel_id, slice(stop, stop := stop + num_messages)
+
+    def take(self, mask: Bools) -> MessageSpans:
+        """Choose messages by a mask, bool (n,)."""
+        counts = {channel_id: int(np.count_nonzero(mask[rows])) for channel_id, rows in self.slices()}
+        counts = {channel_id: num_messages for channel_id, num_messages in counts.items() if num_messages}
+        return MessageSpans(tuple(counts), tuple(counts.values()), self.starts[mask], self.ends[mask], self.times_ns[mask])
+
+    def of_channels(self, channel_ids: AbstractSet[int]) -> MessageSpans:
+        """Choose the messages of some channels."""
+        if channel_ids >= set(self.channel_ids):
+            return self
+        return self.take(np.repeat([channel_id in channel_ids for channel_id in self.channel_ids], self.num_messages))
 
 
 def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | memoryview:
@@ -94,7 +129,7 @@ def _unfold(data: records.Buffer, chunk: Chunk) -> bytes | memoryview:
 
 def spans_by_index(
     source: ByteSource, chunk: Chunk, content: bytes | memoryview, channel_ids: Iterable[int], *, check: bool = True
-) -> dict[int, MessageSpans]:
+) -> MessageSpans:
     """Find the messages of some channels through the chunk's message indexes: a few array operations for all channels together.
 
     Args:
@@ -107,47 +142,51 @@ def spans_by_index(
     Raises:
         MalformedRecordError: An index that does not fit the records. `spans_by_walk` finds the messages all the same.
     """
-    indexed = [channel_id for channel_id in channel_ids if channel_id in chunk.index_offsets]
-    tables = [read_message_index(source, chunk.index_offsets[channel_id], channel_id) for channel_id in indexed]
-    if not sum(map(len, tables)):
-        return {}
-    times_ns, offsets = np.ascontiguousarray(np.concatenate(tables).T)
-    if offsets.min() < 0 or offsets.max() > len(content) - _PREFIX_BYTES:
+    tables = {i: read_message_index(source, chunk.index_offsets[i], i) for i in channel_ids if i in chunk.index_offsets}
+    tables = {channel_id: table for channel_id, table in tables.items() if len(table)}
+    if not tables:
+        return MessageSpans.none()
+    indexed, num_messages = tuple(tables), tuple(map(len, tables.values()))
+    times_ns, offsets = np.ascontiguousarray(np.concatenate(list(tables.values())).T)
+    if offsets.view(np.uint64).max() + _PREFIX_BYTES > len(content):  # a negative one is far outside, too
         raise MalformedRecordError("a message index points outside its chunk")
     words = _words(content)
     # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64.
     heads = words[offsets]
-    lengths = (heads >> 8).view(np.int64)  # the highest byte stands in the next word
-    if lengths.min() < records.MESSAGE_HEAD_BYTES or (offsets + lengths).max() > len(content) - records.RECORD_HEAD_BYTES:
-        raise MalformedRecordError("a message index does not fit its chunk")
-    if check:
-        channels = np.repeat(np.array(indexed, np.uint64), [len(table) for table in tables])
-        sound = (
-            np.all(heads & 0xFF == records.MESSAGE)
-            and np.all(words[offsets + 8] & 0xFFFFFF == channels << 8)
-            and np.array_equal(words[offsets + 15].view(np.int64), times_ns)
-        )
-        if not sound:
-            raise MalformedRecordError("a message index does not fit its chunk")
+    num_bytes = (heads >> 8) - records.MESSAGE_HEAD_BYTES  # the highest byte of a length stands in the next word
     starts = offsets + _PREFIX_BYTES
-    ends = offsets + records.RECORD_HEAD_BYTES + lengths
-    spans = {}
-    stop = 0
-    for channel_id, table in zip(indexed, tables, strict=True):
-        first, stop = stop, stop + len(table)
-        if first == stop:
-            continue
-        part = MessageSpans(starts[first:stop], ends[first:stop], times_ns[first:stop])
-        if (part.starts[1:] <= part.starts[:-1]).any():
-            order = np.argsort(part.starts, kind="stable")
-            part = MessageSpans(part.starts[order], part.ends[order], part.times_ns[order])
-        if check and (part.ends[-1] > len(content) or np.any(part.ends[:-1] > part.starts[1:] - _PREFIX_BYTES)):
-            raise MalformedRecordError(f"messages of channel {channel_id} overlap by their index")
-        spans[channel_id] = part
+    ends = starts + num_bytes.view(np.int64)
+    if num_bytes.max() > len(content) or ends.max() > len(content):  # of fewer bytes than a message has, a huge number remains
+        raise MalformedRecordError("a message index does not fit its chunk")
+    spans = MessageSpans(indexed, num_messages, starts, ends, times_ns)
+    return _checked(spans, words, heads) if check else spans
+
+
+def _checked(spans: MessageSpans, words: UInt64s, heads: UInt64s) -> MessageSpans:
+    """Hold messages against the records that they are said to be; return them in the records' order.
+
+    Raises:
+        MalformedRecordError: There are others, or they overlap.
+    """
+    channels = np.repeat(np.array(spans.channel_ids, np.uint64), spans.num_messages)
+    sound = (
+        np.all(heads & 0xFF == records.MESSAGE)
+        and np.all(words[spans.starts - (_PREFIX_BYTES - 8)] & 0xFFFFFF == channels << 8)
+        and np.array_equal(words[spans.starts - (_PREFIX_BYTES - 15)].view(np.int64), spans.times_ns)
+    )
+    if not sound:
+        raise MalformedRecordError("a message index does not fit its chunk")
+    is_same_channel = channels[1:] == channels[:-1]
+    if np.any(is_same_channel & (spans.starts[1:] <= spans.starts[:-1])):
+        order = np.lexsort((spans.starts, np.repeat(np.arange(len(spans.channel_ids)), spans.num_messages)))
+        spans = replace(spans, starts=spans.starts[order], ends=spans.ends[order], times_ns=spans.times_ns[order])
+    overlaps = is_same_channel & (spans.ends[:-1] > spans.starts[1:] - _PREFIX_BYTES)
+    if overlaps.any():
+        raise MalformedRecordError(f"messages of channel {channels[:-1][overlaps][0]} overlap by their index")
     return spans
 
 
-def _words(content: bytes | memoryview) -> npt.NDArray[np.uint64]:
+def _words(content: bytes | memoryview) -> UInt64s:
     """View a word at every byte position, aligned or not, without a copy."""
     return np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
 
@@ -169,18 +208,14 @@ def read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int6
     return np.frombuffer(entries, "<i8").reshape(-1, 2)
 
 
-def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], declared: Declarations) -> bool:
+def is_covered(content: bytes | memoryview, spans: MessageSpans, declared: Declarations) -> bool:
     """Whether every message record of a chunk is among `spans` of all its channels: what lies between must be other records.
 
     Channels declared there are put into `declared`.
     """
-    if not spans:
-        return not any(True for _ in _iter_messages(content, declared, 0, len(content)))
-    starts = np.concatenate([part.starts for part in spans.values()]) - _PREFIX_BYTES
-    ends = np.concatenate([part.ends for part in spans.values()])
-    order = np.argsort(starts, kind="stable")
-    gap_starts = np.concatenate([[0], ends[order]])
-    gap_ends = np.concatenate([starts[order], [len(content)]])
+    order = np.argsort(spans.starts, kind="stable")
+    gap_starts = np.concatenate([[0], spans.ends[order]])
+    gap_ends = np.concatenate([spans.starts[order] - _PREFIX_BYTES, [len(content)]])
     if np.any(gap_ends < gap_starts):
         return False
     for index in np.flatnonzero(gap_ends > gap_starts):
@@ -190,7 +225,7 @@ def is_covered(content: bytes | memoryview, spans: dict[int, MessageSpans], decl
     return True
 
 
-def spans_by_walk(content: bytes | memoryview, declared: Declarations) -> dict[int, MessageSpans]:
+def spans_by_walk(content: bytes | memoryview, declared: Declarations) -> MessageSpans:
     """Find all messages of a chunk by walking its records, at about 1 M records/s; puts channels met on the way into `declared`.
 
     Raises:
@@ -199,11 +234,10 @@ def spans_by_walk(content: bytes | memoryview, declared: Declarations) -> dict[i
     found: dict[int, list[tuple[int, int, int]]] = {}
     for channel_id, start, end, time_ns in _iter_messages(content, declared, 0, len(content)):
         found.setdefault(channel_id, []).append((start, end, time_ns))
-    spans = {}
-    for channel_id, rows in found.items():
-        table = np.array(rows, np.int64)
-        spans[channel_id] = MessageSpans(table[:, 0], table[:, 1], table[:, 2])
-    return spans
+    if not found:
+        return MessageSpans.none()
+    starts, ends, times_ns = np.concatenate([np.array(rows, np.int64) for rows in found.values()]).T
+    return MessageSpans(tuple(found), tuple(map(len, found.values())), starts, ends, times_ns)
 
 
 def _iter_messages(

@@ -59,10 +59,10 @@ class MessageColumns:
 
 @dataclass(frozen=True, slots=True)
 class OpenChunk:
-    """One sound chunk: its records, and the messages of each channel in it."""
+    """One sound chunk: its records, and the messages in it."""
 
     content: bytes | memoryview
-    spans: dict[int, MessageSpans]
+    spans: MessageSpans
 
 
 def iter_chunks(
@@ -87,10 +87,10 @@ def iter_chunks(
     while waiting:
         chunk = waiting.popleft()
         # Without indexes, or in a file whose statistics were not there, only the records themselves tell.
-        indexed = bool(chunk.index_offsets) and set(chunk.index_offsets) <= set(layout.channels)
+        indexed = bool(chunk.index_offsets) and chunk.index_offsets.keys() <= layout.channels.keys()
         wanted = {i for i in chunk.index_offsets if wants(layout.channels[i])} if indexed else set[int]()
         if indexed and trust != "nothing" and not wanted:
-            yield OpenChunk(b"", {})
+            yield OpenChunk(b"", MessageSpans.none())
             continue
         try:
             content = decompress(source, chunk, check_crc=trust != "bytes")
@@ -101,12 +101,12 @@ def iter_chunks(
             # A broken chunk may have been drawn over whole ones, where bytes are missing in between.
             known = known or {part.data_offset for part in layout.chunks}
             waiting.extendleft(reversed(find_hidden_chunks(source, chunk, known)))
-            yield OpenChunk(b"", {})
+            yield OpenChunk(b"", MessageSpans.none())
             continue
-        if unknown := set(spans) - set(layout.channels):
-            lost = sum(len(spans[i].times_ns) for i in unknown)
+        if unknown := set(spans.channel_ids) - set(layout.channels):
+            lost = len(spans.of_channels(unknown))
             damage.append(Damage(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost))
-        found = {i: part for i, part in spans.items() if i not in unknown and wants(layout.channels[i])}
+        found = spans.of_channels({i for i in spans.channel_ids if i not in unknown and wants(layout.channels[i])})
         yield OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, damage))
 
 
@@ -119,7 +119,7 @@ def _find_messages(
     *,
     trust: Trust,
     damage: list[Damage],
-) -> dict[int, MessageSpans]:
+) -> MessageSpans:
     """Find the messages of a chunk: those of the channels `wanted` by its message indexes, or all by a walk where it has none (None)."""
     if wanted is None:
         return spans_by_walk(content, layout.declared)
@@ -137,18 +137,14 @@ def _find_messages(
     return spans
 
 
-def _with_times(chunk: Chunk, spans: dict[int, MessageSpans], damage: list[Damage]) -> dict[int, MessageSpans]:
+def _with_times(chunk: Chunk, spans: MessageSpans, damage: list[Damage]) -> MessageSpans:
     """Leave out messages with a log time of `MAX_TIME_NS` or more; those over int64 are negative here."""
-    num_lost = sum(int(np.count_nonzero(part.times_ns.view(np.uint64) >= MAX_TIME_NS)) for part in spans.values())
-    if not num_lost:
+    fits = spans.times_ns.view(np.uint64) < MAX_TIME_NS
+    if fits.all():
         return spans
+    num_lost = int(np.count_nonzero(~fits))
     damage.append(Damage(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
-    timed = {}
-    for channel_id, part in spans.items():
-        fits = part.times_ns.view(np.uint64) < MAX_TIME_NS
-        if fits.any():
-            timed[channel_id] = MessageSpans(part.starts[fits], part.ends[fits], part.times_ns[fits])
-    return timed
+    return spans.take(fits)
 
 
 def read_columns(
@@ -171,16 +167,15 @@ def read_columns(
     parts: list[_Part] = []
     base = 0
     for chunk in iter_chunks(source, layout, lambda channel: channel.topic in topics, trust=trust, damage=damage):
-        octets = np.frombuffer(chunk.content, np.uint8)
-        for channel_id, spans in chunk.spans.items():
-            starts, ends = pool.add(Payloads(octets, spans.starts, spans.ends))
-            parts.append(_Part(layout.channels[channel_id], base + spans.starts, starts, ends, spans.times_ns))
+        if spans := chunk.spans:
+            starts, ends = pool.add(Payloads(np.frombuffer(chunk.content, np.uint8), spans.starts, spans.ends))
+            columns = np.array([spans.times_ns, base + spans.starts, starts, ends])
+            parts += [_Part(layout.channels[channel_id], columns[:, rows]) for channel_id, rows in spans.slices()]
         base += len(chunk.content)
     by_topic: dict[str, list[_Part]] = {}
-    for part in sorted(parts, key=lambda part: int(part.places[0])):
+    for part in parts:
         by_topic.setdefault(part.channel.topic, []).append(part)
-    octets = pool.octets
-    return {topic: _columns_of(octets, of_topic) for topic, of_topic in by_topic.items()}, damage
+    return {topic: _columns_of(pool.octets, of_topic) for topic, of_topic in by_topic.items()}, damage
 
 
 def _expected_bytes(source: ByteSource, layout: Layout, topics: AbstractSet[str]) -> int:
@@ -192,25 +187,31 @@ def _expected_bytes(source: ByteSource, layout: Layout, topics: AbstractSet[str]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Messages of one channel in one chunk; the payloads lie in what was collected."""
+    """Messages of one channel in one chunk: times, places, and where the payloads begin and end in what was collected, int64 (4, n)."""
 
     channel: Channel
-    places: Int64s
-    starts: Int64s
-    ends: Int64s
-    times_ns: Int64s
+    columns: Int64s
+
+    @property
+    def first_place(self) -> int:
+        return int(self.columns[1].min())
 
 
 def _columns_of(octets: Octets, parts: Sequence[_Part]) -> MessageColumns:
+    """Put together the parts of one topic."""
+    if len({part.channel.channel_id for part in parts}) > 1:
+        parts = sorted(parts, key=lambda part: part.first_place)
+    columns = np.concatenate([part.columns for part in parts], axis=1)
     message_types = tuple(dict.fromkeys(part.channel.message_type for part in parts))
-    codes = np.array([message_types.index(part.channel.message_type) for part in parts], np.int64)
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("times_ns", "places", "starts", "ends")]
-    columns.append(np.repeat(codes, [len(part.starts) for part in parts]))
+    codes = [message_types.index(part.channel.message_type) for part in parts]
+    type_codes = np.repeat(codes, [part.columns.shape[1] for part in parts])
     times_ns, places, *_ = columns
-    in_order = (times_ns[1:] > times_ns[:-1]) | ((times_ns[1:] == times_ns[:-1]) & (places[1:] > places[:-1]))
+    in_order = times_ns[1:] > times_ns[:-1]
+    if not in_order.all():
+        in_order |= (times_ns[1:] == times_ns[:-1]) & (places[1:] > places[:-1])
     if not in_order.all():
         order = np.lexsort((places, times_ns))
-        columns = [column[order] for column in columns]
-    times_ns, places, starts, ends, type_codes = columns
+        columns, type_codes = columns[:, order], type_codes[order]
+    times_ns, places, starts, ends = columns
     is_json = all(part.channel.message_encoding == "json" for part in parts)
     return MessageColumns(times_ns, type_codes, message_types, Payloads(octets, starts, ends), places, is_json)

@@ -17,6 +17,7 @@ from owa_data.raw.columns import read_columns
 from owa_data.raw.discover import FoundRecording
 from owa_data.raw.index import EMBEDDED, SOUND, RecordingFacts, read_facts
 from owa_data.raw.layout import Damage, read_layout
+from owa_data.raw.parsing import decode_payloads
 from owa_data.raw.payloads import PayloadPool
 from owa_data.store.source import ByteSource, is_outside, is_url, open_source
 
@@ -109,15 +110,16 @@ def _describe_damage(facts: RecordingFacts) -> tuple[str, ...]:
 def _references(source: ByteSource, facts: RecordingFacts) -> dict[str, npt.NDArray[np.int64]]:
     """Return the times asked of each referenced file, int64 (n,), -1 where a reference has none."""
     topics = {name for name, topic in facts.topics.items() if messages.SCREEN in map(messages.current_type, topic.message_types)}
-    columns, _ = read_columns(source, read_layout(source), topics, PayloadPool())
+    pool = PayloadPool()
+    columns, _ = read_columns(source, read_layout(source), topics, pool)
     found: dict[str, list[int]] = {}
     for part in columns.values():
         for code, recorded_type in enumerate(part.message_types):
             if messages.current_type(recorded_type) != messages.SCREEN:
                 continue
             payloads = part.payloads.take(part.type_codes == code)
-            normal, _ = messages.normalize_screens(payloads, recorded_type)
-            for screen in messages.decode_payloads(normal, messages.Screen)[0]:
+            normal, _ = messages.normalize_screens(payloads, recorded_type, pool)
+            for screen in decode_payloads(normal.to_payloads(), messages.Screen)[0]:
                 reference = screen.media_ref
                 if not reference.uri.startswith(EMBEDDED):
                     found.setdefault(reference.uri, []).append(-1 if reference.pts_ns is None else reference.pts_ns)

@@ -66,11 +66,14 @@ def read_facts(source: ByteSource) -> RecordingFacts:
     bounds: list[tuple[int, int]] = []
     media = _MediaCounter()
     for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", damage=damage):
-        for channel_id, spans in chunk.spans.items():
-            counts[channel_id] += len(spans.times_ns)
-            bounds.append((int(spans.times_ns.min()), int(spans.times_ns.max())))
-            if messages.current_type(layout.channels[channel_id].message_type) == messages.SCREEN:
-                media.add(_payloads(chunk.content, spans))
+        if not len(chunk.spans):
+            continue
+        counts.update(dict(zip(chunk.spans.channel_ids, chunk.spans.num_messages, strict=True)))
+        bounds.append((int(chunk.spans.times_ns.min()), int(chunk.spans.times_ns.max())))
+        screens = {
+            i for i in chunk.spans.channel_ids if messages.current_type(layout.channels[i].message_type) == messages.SCREEN
+        }
+        media.add(_payloads(chunk.content, chunk.spans.of_channels(screens)))
     known = sum(counts.values()) + sum(max(part.lost_messages, 0) for part in damage)
     missing = sum(layout.claimed_counts.values()) - known
     if missing > 0:
@@ -108,8 +111,7 @@ def read_claimed_facts(source: ByteSource) -> RecordingFacts:
     opened = iter_chunks(source, one_chunk, lambda channel: channel.channel_id in screens, trust="summary", damage=[])
     media = _MediaCounter()
     for chunk in opened:
-        for spans in chunk.spans.values():
-            media.add(_payloads(chunk.content, spans))
+        media.add(_payloads(chunk.content, chunk.spans))
     return RecordingFacts(
         profile=layout.header.profile,
         library=layout.header.library,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,7 @@ _STEPS = (
     (np.uint64(100 * (1 << 16) + 1), np.uint64(16), _word(b"\xff\xff\x00\x00" * 2)),
     (np.uint64(10_000 * (1 << 32) + 1), np.uint64(32), _word(b"\xff\xff\xff\xff\x00\x00\x00\x00")),
 )
+_ABOVE = (np.uint64(48), np.uint64(32), np.uint64(0))  # where the sum of the last 2, 4, 8 digits stands after so many steps
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class _LiteralWord:
     counts: np.uint64
 
     @classmethod
+    @lru_cache(maxsize=4096)  # recordings of one recorder share their literals
     def of(cls, octets: bytes) -> _LiteralWord:
         return cls(
             _word(octets.replace(DIGIT, b"0").ljust(WORD_BYTES)),
@@ -285,10 +287,12 @@ def _read_integer(words: UInt64s, cursor: Int64s, matches: Bools) -> Int64s:
     matches &= _is_plain(found, negative, num_digits)
     # The digits as the word's last bytes, zeros before them.
     value = (found & _LOW_HALVES) << ((_EIGHT - num_digits) << _THREE)
-    for factor, shift, mask in _STEPS:
+    num_steps = 3 if (longest := int(num_digits.max(initial=0))) > 4 else 2 if longest > 2 else 1
+    for factor, shift, mask in _STEPS[:num_steps]:
         value *= factor
         value >>= shift
         value &= mask
+    value >>= _ABOVE[num_steps - 1]
     cursor += num_digits.view(np.int64)
     sign = negative.view(np.int64)
     return (value.view(np.int64) ^ -sign) + sign

@@ -12,20 +12,18 @@ Generations, by what the recorder wrote (real files of each are in the tests):
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from owa_data.raw.decimal import decimal_text
-from owa_data.raw.integers import fixed_shape, match_shape
-from owa_data.raw.payloads import Payloads, offsets_of
+from owa_data.raw.parsing import Alike, AlikePayloads, decode_payloads, split_alike
+from owa_data.raw.payloads import PayloadPool, Payloads, Spans
 from owa_data.raw.quoted import QuotedPayloads
+from owa_data.raw.templates import TemplatePayloads
 
 KEYBOARD = "desktop/KeyboardEvent"
 MOUSE = "desktop/MouseEvent"
@@ -120,16 +118,6 @@ class _NewScreen(msgspec.Struct, gc=False):
     media_ref: MediaReference
 
 
-_MAX_SHAPES = 6  # of one topic: presses and releases; moves, clicks and wheel, as recorded and as written by `write_raw_mouse`
-_MIN_ALIKE = 32  # for fewer payloads a parser is as fast
-_NUM_SAMPLES = 8
-
-# JSON nested a thousand deep ends in RecursionError.
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-S = TypeVar("S")
-
-
 def current_type(message_type: str) -> str:
     """Return today's name of a message type of any generation; other names are returned as they are."""
     if message_type in _OLD_SCREEN_TYPES:
@@ -139,122 +127,21 @@ def current_type(message_type: str) -> str:
     return message_type
 
 
-def decode_payloads(payloads: Payloads | QuotedPayloads, form: type[S]) -> tuple[list[S], Bools]:
-    """Decode JSON payloads of one form.
-
-    Returns:
-        The decoded messages of the valid payloads, in order, and a mask bool (n,) of which payloads are valid: JSON of this form, and UTF-8 as a
-        whole (parsers do not look into strings that they skip).
-    """
-    num_payloads = len(payloads)
-    if not num_payloads:
-        return [], np.zeros(0, np.bool_)
-    payloads = payloads.plain()
-    decoder = msgspec.json.Decoder(form)
-    # One call for all. The parser does not insist on one value per line. But where each payload begins and ends as an object does, and none holds a
-    # newline, no value reaches over two of them, so that n values are one of each.
-    if _look_like_objects(payloads) and (joined := _join_lines(payloads)).count(b"\n") == num_payloads and _is_utf8(joined):
-        try:
-            rows = decoder.decode_lines(joined)
-        except _UNDECODABLE:
-            rows = []
-        if len(rows) == num_payloads:
-            return rows, np.ones(num_payloads, np.bool_)
-    valid = np.zeros(num_payloads, np.bool_)
-    rows = []
-    for index, payload in enumerate(payloads.to_pylist()):
-        try:
-            row = decoder.decode(payload)
-            payload.decode()
-        except _UNDECODABLE:
-            continue
-        rows.append(row)
-        valid[index] = True
-    return rows, valid
-
-
-def _look_like_objects(payloads: Payloads) -> bool:
-    octets, starts, ends = payloads.octets, payloads.starts, payloads.ends
-    return bool(np.all(ends > starts) and np.all(octets[starts] == ord("{")) and np.all(octets[ends - 1] == ord("}")))
-
-
-def _join_lines(payloads: Payloads) -> bytes:
-    import pyarrow.compute as pc  # takes 40 ms, which stage raw does without
-
-    nothing, newline = (pa.scalar(separator, pa.large_binary()) for separator in (b"", b"\n"))
-    lines = pc.binary_join_element_wise(payloads.to_arrow(), nothing, newline)
-    offsets = offsets_of(lines)
-    return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]].tobytes()
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def is_json(payloads: Payloads) -> Bools:
-    """Mask bool (n,) of the payloads that are JSON in UTF-8."""
-    return decode_payloads(payloads, msgspec.Raw)[1]
-
-
-@dataclass(frozen=True)
-class _Alike(Generic[S]):
-    """Payloads `rows`, int64 (m,), that say what `message` says, but for the integers of the fields that vary, int64 (m,) each."""
-
-    rows: Int64s
-    message: S
-    integers: dict[str, Int64s]
-
-
-def _split_alike(payloads: Payloads | QuotedPayloads, form: type[S], names: Sequence[str] = ()) -> tuple[list[_Alike[S]], Int64s]:
-    """Find payloads that are alike but for their integers, without parsing each.
-
-    Args:
-        payloads: n of them.
-        form: What they should be.
-        names: Integer fields whose values are wanted, where they vary. Only flat objects are matched where there are any.
-
-    Returns:
-        The groups found, all of valid messages where the values of `names` are within the form's bounds; and the other payloads,
-        int64, of which nothing is known.
-    """
-    groups: list[_Alike[S]] = []
-    others: list[Int64s] = []
-    rest = np.arange(len(payloads))
-    wanted = {name.encode() for name in names}
-    for _ in range(_MAX_SHAPES):
-        if len(rest) < _MIN_ALIKE:
-            break
-        samples = payloads.take(rest[:: len(rest) // _NUM_SAMPLES]).to_pylist()
-        try:
-            message = msgspec.json.decode(samples[0], type=form)
-        except _UNDECODABLE:
-            shape = None
-        else:
-            shape = fixed_shape(samples, wanted)
-        if shape is None or (names and not (shape.is_flat and len(set(shape.keys)) == len(shape.keys))):
-            others.append(rest[:1])  # one odd payload says nothing of the rest
-            rest = rest[1:]
-            continue
-        keys = [name for name in names if name.encode() in shape.keys]
-        stored = shape.quoted() if isinstance(payloads, QuotedPayloads) else shape
-        matches, values = match_shape(payloads.stored.take(rest), stored, tuple(key.encode() for key in keys))
-        if matches.any():
-            groups.append(_Alike(rest[matches], message, dict(zip(keys, values, strict=True))))
-        else:  # as at the very end of the buffer
-            others.append(rest[:1])
-            matches[0] = True
-        rest = rest[~matches]
-    return groups, np.concatenate([*others, rest])
-
-
 def keyboard_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools, Bools]:
     """Decode keyboard payloads into `vk` int64 and `pressed` bool of the valid ones, and the mask of valid payloads."""
+    vk, pressed, valid, _ = _decode_keyboard(payloads)
+    return vk, pressed, valid
+
+
+def keyboard_rows(payloads: Payloads) -> tuple[Int64s, Bools, Bools, AlikePayloads]:
+    """Decode keyboard payloads as `keyboard_columns` does; return besides what is alike in them."""
+    vk, pressed, valid, groups = _decode_keyboard(payloads)
+    return vk, pressed, valid, AlikePayloads(payloads, groups)
+
+
+def _decode_keyboard(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools, Bools, list[Alike[Keyboard]]]:
     vk, pressed, valid = np.zeros(len(payloads), np.int64), np.zeros(len(payloads), np.bool_), np.zeros(len(payloads), np.bool_)
-    groups, rest = _split_alike(payloads, Keyboard, ("vk",))
+    groups, rest = split_alike(payloads, Keyboard, ("vk",))
     for group in groups:
         vk[group.rows] = group.integers.get("vk", group.message.vk)  # one key alone is part of the shape
         pressed[group.rows] = group.message.event_type == "press"
@@ -264,7 +151,7 @@ def keyboard_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools
     vk[found] = np.fromiter((row.vk for row in rows), np.int64, len(rows))
     pressed[found] = np.fromiter((row.event_type == "press" for row in rows), np.bool_, len(rows))
     valid[found] = True
-    return vk[valid], pressed[valid], valid
+    return vk[valid], pressed[valid], valid, groups
 
 
 def raw_mouse_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools]:
@@ -273,9 +160,20 @@ def raw_mouse_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bool
     Returns:
         int64 (m, 5): last_x, last_y, us_flags, button_flags, button_data of the valid payloads; and the mask of valid payloads.
     """
+    table, valid, _ = _decode_raw_mouse(payloads)
+    return table, valid
+
+
+def raw_mouse_rows(payloads: Payloads) -> tuple[Int64s, Bools, AlikePayloads]:
+    """Decode raw mouse payloads as `raw_mouse_columns` does; return besides what is alike in them."""
+    table, valid, groups = _decode_raw_mouse(payloads)
+    return table, valid, AlikePayloads(payloads, groups)
+
+
+def _decode_raw_mouse(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bools, list[Alike[RawMouse]]]:
     names = RawMouse.__struct_fields__
     columns, valid = np.zeros((len(names), len(payloads)), np.int64), np.zeros(len(payloads), np.bool_)
-    groups, rest = _split_alike(payloads, RawMouse, names)
+    groups, rest = split_alike(payloads, RawMouse, names)
     for group in groups:
         for column, name in zip(columns, names, strict=True):
             values = group.integers.get(name, getattr(group.message, name))
@@ -288,7 +186,7 @@ def raw_mouse_columns(payloads: Payloads | QuotedPayloads) -> tuple[Int64s, Bool
     fields = itertools.chain.from_iterable(map(attrgetter(*names), rows))
     table[rest[rest_valid]] = np.fromiter(fields, np.int64, len(names) * len(rows)).reshape(-1, len(names))
     valid[rest[rest_valid]] = True
-    return (table if valid.all() else table[valid]), valid
+    return (table if valid.all() else table[valid]), valid, groups
 
 
 def decode_mouse(payloads: Payloads | QuotedPayloads) -> tuple[list[Mouse], Bools]:
@@ -296,42 +194,38 @@ def decode_mouse(payloads: Payloads | QuotedPayloads) -> tuple[list[Mouse], Bool
     return decode_payloads(payloads, Mouse)
 
 
-def write_raw_mouse(table: Int64s, times_ns: Int64s) -> pa.LargeStringArray:
+def write_raw_mouse(table: Int64s, times_ns: Int64s, pool: PayloadPool) -> TemplatePayloads:
     """Write raw mouse payloads as the current `RawMouseEvent` does.
 
     Args:
         table: int64 (n, 5): last_x, last_y, us_flags, button_flags, button_data.
         times_ns: int64 (n,), for the `timestamp` field.
+        pool: Takes the integers.
     """
-    parts: list[Any] = []
+    texts, slots = ["{"], list[Spans]()
     for column, name in enumerate(RawMouse.__struct_fields__):
         values = table[:, column]
+        texts[-1] += f'"{name}":'
         # Buttons are the same in all rows while the mouse only moves: one text for all.
-        is_constant = len(values) > 0 and bool((values == values[0]).all())
-        parts += [f'{"," if column else "{"}"{name}":', str(values[0]) if is_constant else decimal_text(values)]
-    parts += [',"device_handle":null,"timestamp":', decimal_text(times_ns), "}"]
-    return _joined(parts)
+        if len(values) and (values == values[0]).all():
+            texts[-1] += f"{values[0]},"
+        else:
+            slots.append(pool.add_arrow(decimal_text(values)))
+            texts.append(",")
+    texts[-1] += '"device_handle":null,"timestamp":'
+    slots.append(pool.add_arrow(decimal_text(times_ns)))
+    return TemplatePayloads.of_one((*texts, "}"), slots, pool)
 
 
-def write_keyboard(vk: Int64s, pressed: Bools, times_ns: Int64s) -> pa.LargeStringArray:
-    """Write keyboard payloads as the current `KeyboardEvent` does."""
-    kinds = pa.array(["release", "press"], pa.large_string()).take(pa.array(pressed.astype(np.int64)))
-    parts = ['{"event_type":"', kinds, '","vk":', decimal_text(vk), ',"timestamp":', decimal_text(times_ns), "}"]
-    return _joined(parts)
+def write_keyboard(vk: Int64s, pressed: Bools, times_ns: Int64s, pool: PayloadPool) -> TemplatePayloads:
+    """Write keyboard payloads as the current `KeyboardEvent` does; the pool takes the integers."""
+    templates = tuple((f'{{"event_type":"{kind}","vk":', ',"timestamp":', "}") for kind in ("release", "press"))
+    slots = np.array([pool.add_arrow(decimal_text(values)) for values in (vk, times_ns)])
+    return TemplatePayloads((("", ""), *templates), 1 + pressed.astype(np.int64), slots, pool)
 
 
-def _joined(parts: Sequence[str | pa.LargeStringArray]) -> pa.LargeStringArray:
-    import pyarrow.compute as pc  # see _join_lines
-
-    merged: list[Any] = []
-    for is_text, run in itertools.groupby(parts, key=lambda part: isinstance(part, str)):
-        columns = list(run)
-        merged += [pa.scalar("".join(columns), pa.large_string())] if is_text else columns  # each takes 10 ns per row
-    return pc.binary_join_element_wise(*merged, pa.scalar("", pa.large_string()))
-
-
-def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, Bools]:
-    """Bring screen payloads of one recorded type into today's form.
+def normalize_screens(payloads: Payloads, message_type: str, pool: PayloadPool) -> tuple[TemplatePayloads, Bools]:
+    """Bring screen payloads of one recorded type, which lie in a pool, into today's form.
 
     A payload of today's form is returned byte for byte; where its path has the backslashes of a Windows recorder, the path alone is another.
 
@@ -340,11 +234,11 @@ def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, 
     """
     is_old = message_type in _OLD_SCREEN_TYPES
     if not is_old:
-        groups, rest = _split_alike(payloads, Screen)
+        groups, rest = split_alike(payloads, Screen)
         screens, valid = decode_payloads(payloads.take(rest), Screen)
         screens += [group.message for group in groups]
         if valid.all() and not any(_needs_slashes(screen.media_ref.uri) for screen in screens):
-            return payloads, np.ones(len(payloads), np.bool_)
+            return AlikePayloads(payloads, groups).templates(np.arange(len(payloads)), pool), np.ones(len(payloads), np.bool_)
     # Recorders of any age could write either form, so each payload is what it can be read as.
     forms: tuple[type[Screen | _OldScreen], ...] = (_OldScreen, Screen) if is_old else (Screen, _OldScreen)
     valid = np.zeros(len(payloads), np.bool_)
@@ -359,9 +253,11 @@ def normalize_screens(payloads: Payloads, message_type: str) -> tuple[Payloads, 
                 rewritten[index] = _with_slashes(payloads[index], screen.media_ref.uri)
         valid[rest[fits]] = True
     kept = np.flatnonzero(valid)
-    if not rewritten:
-        return payloads.take(kept), valid
-    return Payloads.of([rewritten.get(index) or payloads[index] for index in kept.tolist()]), valid
+    normal = payloads.take(kept)
+    if rewritten:
+        starts, ends = pool.add(Payloads.of([rewritten.get(index) or payloads[index] for index in kept.tolist()]))
+        normal = Payloads(pool.octets, starts, ends)
+    return TemplatePayloads.whole(normal, pool), valid
 
 
 def _needs_slashes(uri: str) -> bool:

@@ -10,7 +10,15 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-_PAYLOADS = ("raw/messages.py", "raw/decimal.py", "raw/integers.py", "raw/payloads.py", "raw/quoted.py")
+_PAYLOADS = (
+    "raw/decimal.py",
+    "raw/integers.py",
+    "raw/messages.py",
+    "raw/parsing.py",
+    "raw/payloads.py",
+    "raw/quoted.py",
+    "raw/templates.py",
+)
 _RECORDINGS = (
     *_PAYLOADS,
     "raw/records.py",

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from owa_data.event.rows import wrap_payloads
 from owa_data.raw import messages
 from owa_data.raw.payloads import Payloads
 from owa_data.schema import EVENT_SCHEMA
+from tests.wrapping import wrap_payloads
 
 EPISODE = "a/one.mcap"
 TOPICS = {

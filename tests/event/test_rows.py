@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcap_owa.highlevel import McapMessage
 
-from owa_data.event.rows import unwrap_payloads, wrap_payloads
-from owa_data.raw.payloads import Payloads
+from owa_data.event.rows import WrappedRows, unwrap_payloads
+from owa_data.raw import messages
+from owa_data.raw.payloads import PayloadPool, Payloads
+from owa_data.raw.templates import TemplatePayloads, concat_payloads
+from tests.wrapping import wrap_payloads
 
 KINDS = [("screen", "desktop/ScreenCaptured"), ('od"d\\to pic', "x/Ü"), ("keyboard", "desktop/KeyboardEvent")]
 
@@ -39,3 +42,19 @@ def test_literal() -> None:
     assert wrapped.to_pylist() == [b'{"topic":"keyboard","timestamp":17,"message":"{\\"vk\\":87}","message_type":"K"}']
     message = McapMessage(topic="keyboard", timestamp=17, message=b'{"vk":87}', message_type="K")
     assert wrapped.to_pylist() == [message.model_dump_json().encode()]
+
+
+def test_templates_are_wrapped_as_their_payloads_are() -> None:
+    pool = PayloadPool()
+    keys = messages.write_keyboard(np.array([87, 9]), np.array([True, False]), np.array([5, 6]), pool)
+    screen = b'{"utc_ns":1, "media_ref":{"uri":"\\u00fc.mkv","pts_ns":0}}'
+    starts, ends = pool.add(Payloads.of([screen]))
+    payloads = concat_payloads([TemplatePayloads.whole(Payloads(pool.octets, starts, ends), pool), keys])
+    kinds, codes, times = KINDS, np.array([1, 2, 2]), np.array([7, 8, 10**18])
+    wrapped = WrappedRows(kinds, codes, times, payloads)
+    plain = Payloads.of(payloads.to_pylist())
+    for chosen in ([0, 1, 2], [2, 0], [1], []):
+        rows = np.array(chosen, np.int64)
+        expected = wrap_payloads(kinds, codes[rows], times[rows], plain.take(rows)) if chosen else pa.array([], pa.binary())
+        assert wrapped.write(rows).equals(expected)
+        assert payloads.to_pylist() == plain.to_pylist(), "a batch leaves nothing behind"

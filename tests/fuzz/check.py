@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from owa_data.errors import NotMcapError
 from owa_data.event.convert import convert_recording
 from owa_data.params import EventParams, IntervalParams, TopicParams
@@ -73,9 +75,10 @@ def _check_messages(original: bytes, broken: Broken, source: MemorySource, num_i
     found = []
     for chunk in iter_chunks(source, layout, lambda _: True, trust="nothing", damage=problems):
         rows = []
-        for channel_id, spans in chunk.spans.items():
-            for first, last, time_ns in zip(spans.starts, spans.ends, spans.times_ns, strict=True):
-                rows.append((int(first), (channel_id, int(time_ns), bytes(chunk.content[first:last]))))
+        spans = chunk.spans
+        channels = np.repeat(np.array(spans.channel_ids, np.int64), spans.num_messages).tolist()
+        for channel_id, first, last, time_ns in zip(channels, spans.starts, spans.ends, spans.times_ns, strict=True):
+            rows.append((int(first), (channel_id, int(time_ns), bytes(chunk.content[first:last]))))
         found += [row for _, row in sorted(rows)]
     assert len(found) == num_indexed
     if not is_chunked:

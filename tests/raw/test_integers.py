@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from owa_data.raw import integers, messages
 from owa_data.raw.integers import fixed_shape, match_shape, shape_of
+from owa_data.raw.parsing import decode_payloads
 from owa_data.raw.payloads import Payloads
 
 USUAL = b'{"last_x":1,"last_y":-2,"us_flags":0,"button_flags":0,"button_data":0,"device_handle":65599,"timestamp":1750000000012345678}'
@@ -187,7 +188,7 @@ def test_keyboard_columns_are_those_of_the_parser(keys: list[tuple[str, str]], n
 
 def test_the_shape_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
-    decode = messages.decode_payloads
+    decode = decode_payloads
 
     def counted(payloads: pa.LargeBinaryArray, form: type) -> object:
         parsed.append(len(payloads))
@@ -234,4 +235,4 @@ def test_a_sample_at_the_end_of_the_buffer_whose_shape_is_longer_than_all_others
 def test_a_key_that_stands_twice_is_read_as_the_parser_reads_it() -> None:
     payloads = [b'{"event_type":"press","vk":%d,"vk":7}' % number for number in range(100)]
     vk, _, _ = messages.keyboard_columns(Payloads.of(payloads))
-    assert set(vk.tolist()) == {7} == {messages.decode_payloads(Payloads.of(payloads), messages.Keyboard)[0][0].vk}
+    assert set(vk.tolist()) == {7} == {decode_payloads(Payloads.of(payloads), messages.Keyboard)[0][0].vk}
