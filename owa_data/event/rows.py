@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.raw.decimal import decimal_text, num_characters
-from owa_data.raw.payloads import Payloads, offsets_of
+from owa_data.raw.payloads import PayloadPool, Payloads, offsets_of
 from owa_data.raw.quoted import QuotedPayloads, quote, quote_payloads
 from owa_data.raw.templates import WHOLE, TemplatePayloads, fill, text_spans
 
@@ -30,7 +30,7 @@ _MIDDLE = ',"message":"'
 
 
 class WrappedRows:
-    """The `mcap_message` column of event rows, written piece by piece of it.
+    """The `mcap_message` column of event rows, written batch by batch.
 
     The envelope around a payload makes of the payload's template another one, whose first slot is the time.
 
@@ -42,31 +42,40 @@ class WrappedRows:
     """
 
     def __init__(self, kinds: Sequence[tuple[str, str]], codes: Int64s, times_ns: Int64s, payloads: TemplatePayloads) -> None:
-        templates = [
-            (head, _MIDDLE + first, *rest)
-            for head, tail in map(_envelope, kinds)
-            for first, *rest in (_with_end([quote(text)[1:-1] for text in texts], tail) for texts in payloads.templates)
-        ]
-        self._codes = codes * len(payloads.templates) + payloads.codes
-        self._payloads = payloads
+        self._kinds, self._codes, self._times_ns, self._payloads = kinds, codes, times_ns, payloads
+        templates = [_wrap(kind, [quote(text)[1:-1] for text in texts]) for kind in kinds for texts in payloads.templates]
+        self._template_codes = codes * len(payloads.templates) + payloads.codes
         self._texts = text_spans(templates, len(payloads.slots) + 1, payloads.pool)
         self._times = np.array(payloads.pool.add_arrow(decimal_text(times_ns)))
 
     def write(self, rows: Int64s) -> pa.BinaryArray:
         """Write some rows: Arrow binary. About 150 ns each, 500 for payloads of no known shape, whose quotes must be found."""
-        payloads, pool = self._payloads.take(rows), self._payloads.pool
-        whole = np.flatnonzero(payloads.codes == WHOLE)
-        with pool.scratch():
-            if len(whole):
-                starts, ends = payloads.slots[0]
-                quoted = quote_payloads(Payloads(pool.octets, starts[whole], ends[whole]))
-                payloads.slots[0][:, whole] = pool.add_arrow(quoted)
-            slots = [self._times.take(rows, axis=1), *payloads.slots]
-            return fill(self._texts, self._codes[rows], slots, pool).cast(pa.binary())
+        is_whole = self._payloads.codes[rows] == WHOLE
+        if not is_whole.any():
+            return self._write_templates(rows).cast(pa.binary())
+        order = np.empty(len(rows), np.int64)
+        order[np.argsort(is_whole, kind="stable")] = np.arange(len(rows))
+        written = pa.concat_arrays([self._write_templates(rows[~is_whole]), self._write_whole(rows[is_whole])])
+        return written.take(pa.array(order)).cast(pa.binary())
+
+    def _write_templates(self, rows: Int64s) -> pa.LargeBinaryArray:
+        slots = [self._times.take(rows, axis=1), *self._payloads.take(rows).slots]
+        return fill(self._texts, self._template_codes[rows], slots, self._payloads.pool)
+
+    def _write_whole(self, rows: Int64s) -> pa.LargeBinaryArray:
+        """Write `WHOLE` payloads, quoted into a pool of their own: they can be large, as embedded images are, and are forgotten with the batch."""
+        starts, ends = self._payloads.slots[0]
+        quoted = quote_payloads(Payloads(self._payloads.pool.octets, starts[rows], ends[rows]))
+        pool = PayloadPool()
+        slots = [pool.add_arrow(decimal_text(self._times_ns[rows])), pool.add_arrow(quoted)]
+        return fill(text_spans([_wrap(kind, ["", ""]) for kind in self._kinds], 2, pool), self._codes[rows], slots, pool)
 
 
-def _with_end(texts: list[str], end: str) -> list[str]:
-    return [*texts[:-1], texts[-1] + end]
+def _wrap(kind: tuple[str, str], texts: list[str]) -> tuple[str, ...]:
+    """Return the template of a row around a quoted payload's."""
+    head, tail = _envelope(kind)
+    inside = [_MIDDLE + texts[0], *texts[1:]]
+    return (head, *inside[:-1], inside[-1] + tail)
 
 
 def message_column(rows: pa.Table) -> pa.LargeBinaryArray:

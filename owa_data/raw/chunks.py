@@ -18,6 +18,7 @@ import pyarrow as pa
 import zstandard
 
 from owa_data.raw import records
+from owa_data.raw.payloads import stretches_of
 from owa_data.raw.records import Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import ByteSource
 
@@ -85,7 +86,13 @@ class MessageSpans:
         """Choose the messages of some channels."""
         if channel_ids >= set(self.channel_ids):
             return self
-        return self.take(np.repeat([channel_id in channel_ids for channel_id in self.channel_ids], self.num_messages))
+        chosen = {channel_id: rows for channel_id, rows in self.slices() if channel_id in channel_ids}
+        if not chosen:
+            return MessageSpans.none()
+        starts, ends, times_ns = (
+            np.concatenate([column[rows] for rows in chosen.values()]) for column in (self.starts, self.ends, self.times_ns)
+        )
+        return MessageSpans(tuple(chosen), tuple(rows.stop - rows.start for rows in chosen.values()), starts, ends, times_ns)
 
 
 def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | memoryview:
@@ -148,31 +155,30 @@ def spans_by_index(
         return MessageSpans.none()
     indexed, num_messages = tuple(tables), tuple(map(len, tables.values()))
     times_ns, offsets = np.ascontiguousarray(np.concatenate(list(tables.values())).T)
-    if offsets.view(np.uint64).max() + _PREFIX_BYTES > len(content):  # a negative one is far outside, too
+    if int(offsets.view(np.uint64).max()) + _PREFIX_BYTES > len(content):  # a negative one is far outside, too
         raise MalformedRecordError("a message index points outside its chunk")
-    words = _words(content)
-    # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64.
-    heads = words[offsets]
-    num_bytes = (heads >> 8) - records.MESSAGE_HEAD_BYTES  # the highest byte of a length stands in the next word
+    # A message record: opcode u8, length u64, channel u16, sequence u32, log time u64; the first 24 bytes as three words.
+    heads = stretches_of(np.frombuffer(content, np.uint8), 24)[offsets].view("<u8").reshape(-1, 3).T
+    num_bytes = (heads[0] >> 8) - records.MESSAGE_HEAD_BYTES  # the highest byte of a length stands in the next word
     starts = offsets + _PREFIX_BYTES
     ends = starts + num_bytes.view(np.int64)
     if num_bytes.max() > len(content) or ends.max() > len(content):  # of fewer bytes than a message has, a huge number remains
         raise MalformedRecordError("a message index does not fit its chunk")
     spans = MessageSpans(indexed, num_messages, starts, ends, times_ns)
-    return _checked(spans, words, heads) if check else spans
+    return _checked(spans, heads) if check else spans
 
 
-def _checked(spans: MessageSpans, words: UInt64s, heads: UInt64s) -> MessageSpans:
-    """Hold messages against the records that they are said to be; return them in the records' order.
+def _checked(spans: MessageSpans, heads: UInt64s) -> MessageSpans:
+    """Hold messages against the first 24 bytes of the records that they are said to be, uint64 (3, n); return them in the records' order.
 
     Raises:
         MalformedRecordError: There are others, or they overlap.
     """
     channels = np.repeat(np.array(spans.channel_ids, np.uint64), spans.num_messages)
     sound = (
-        np.all(heads & 0xFF == records.MESSAGE)
-        and np.all(words[spans.starts - (_PREFIX_BYTES - 8)] & 0xFFFFFF == channels << 8)
-        and np.array_equal(words[spans.starts - (_PREFIX_BYTES - 15)].view(np.int64), spans.times_ns)
+        np.all(heads[0] & 0xFF == records.MESSAGE)
+        and np.all(heads[1] & 0xFFFFFF == channels << 8)
+        and np.all((heads[1] >> 56) | (heads[2] << 8) == spans.times_ns.view(np.uint64))
     )
     if not sound:
         raise MalformedRecordError("a message index does not fit its chunk")
@@ -184,11 +190,6 @@ def _checked(spans: MessageSpans, words: UInt64s, heads: UInt64s) -> MessageSpan
     if overlaps.any():
         raise MalformedRecordError(f"messages of channel {channels[:-1][overlaps][0]} overlap by their index")
     return spans
-
-
-def _words(content: bytes | memoryview) -> UInt64s:
-    """View a word at every byte position, aligned or not, without a copy."""
-    return np.ndarray((max(len(content) - 7, 0),), "<u8", content, strides=(1,))
 
 
 def read_message_index(source: ByteSource, offset: int, channel_id: int) -> Int64s:

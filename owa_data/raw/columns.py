@@ -139,9 +139,10 @@ def _find_messages(
 
 def _with_times(chunk: Chunk, spans: MessageSpans, damage: list[Damage]) -> MessageSpans:
     """Leave out messages with a log time of `MAX_TIME_NS` or more; those over int64 are negative here."""
-    fits = spans.times_ns.view(np.uint64) < MAX_TIME_NS
-    if fits.all():
+    times = spans.times_ns.view(np.uint64)
+    if times.max(initial=0) < MAX_TIME_NS:
         return spans
+    fits = times < MAX_TIME_NS
     num_lost = int(np.count_nonzero(~fits))
     damage.append(Damage(chunk.data_offset, "messages with a log time of 2**62 ns, the year 2116, or more", 0, num_lost))
     return spans.take(fits)

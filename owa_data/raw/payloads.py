@@ -7,8 +7,7 @@ What is chosen of them, by time or by content, is chosen by index arithmetic alo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,15 +184,6 @@ class PayloadPool:
         first = int(copied.starts[0])
         base = self._append(copied.octets[first : int(copied.ends[-1])]) - first
         return base + copied.starts, base + copied.ends
-
-    @contextmanager
-    def scratch(self) -> Iterator[None]:
-        """Forget at the end what was added meanwhile."""
-        num_bytes = self._num_bytes
-        try:
-            yield
-        finally:
-            self._num_bytes = num_bytes
 
     def _append(self, octets: Octets) -> int:
         start, end = self._num_bytes, self._num_bytes + len(octets)

@@ -89,8 +89,12 @@ def test_every_layout_of_the_file_gives_the_same(toy_recordings: Path, tmp_path:
     assert read(tmp_path / "x.mcap", trust="bytes") == expected
 
 
-def test_only_wanted_topics_are_read(toy_recordings: Path) -> None:
-    assert set(read(toy_recordings / "a/one.mcap", {"screen", "absent"})) == {"screen"}
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("trust", ["bytes", "summary", "nothing"])
+def test_only_wanted_topics_are_read(toy_recordings: Path, tmp_path: Path, layout: str, trust: Trust) -> None:
+    rewrite(toy_recordings / "a/two.mcap", tmp_path / "x.mcap", **LAYOUTS[layout])
+    expected = read_by_ecosystem(toy_recordings / "a/two.mcap")
+    assert read(tmp_path / "x.mcap", {"screen", "absent"}, trust=trust) == {"screen": expected["screen"]}
 
 
 def test_times_out_of_order_are_sorted_and_ties_keep_file_order(tmp_path: Path) -> None:
