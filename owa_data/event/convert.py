@@ -244,7 +244,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
         rows, valid = messages.decode_mouse(inside.payloads)
         sound = _only(inside, valid)
         table, says, altered = raw_from_mouse(rows, sound.interval_index)
-        recorded = AlikePayloads(inside.payloads, [])
+        recorded = AlikePayloads(inside.payloads, [])  # of which no row is: all are written anew
     else:
         table, valid, recorded = messages.raw_mouse_rows(inside.payloads)
         sound = _only(inside, valid)
@@ -284,7 +284,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
     payloads = place_payloads(
         len(is_new),
         [
-            (kept, recorded.templates(among_all, inside.pool)),
+            (kept, recorded.as_templates(among_all, inside.pool)),
             (new, messages.write_raw_mouse(written[new], resampled.times_ns[new], inside.pool)),
         ],
     )
@@ -294,7 +294,7 @@ def _resample_mouse(topic: TopicParams, message_type: str, inside: _Inside) -> t
 
 def _resample_keyboard(topic: TopicParams, inside: _Inside) -> tuple[Resampled, TemplatePayloads, Int64s]:
     vk, pressed, valid, alike = messages.keyboard_rows(inside.payloads)
-    recorded = alike.templates(np.flatnonzero(valid), inside.pool)
+    recorded = alike.as_templates(np.flatnonzero(valid), inside.pool)
     sound = _only(inside, valid)
     if topic.resample != "repeat_held_keys":
         # Keys are never thinned out: a rate limits motion and frames alone.
@@ -362,15 +362,19 @@ def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.Recor
     times_ns = np.concatenate([part.times_ns for part in rows])
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
     payloads = concat_payloads([part.payloads for part in rows])
+    places = np.concatenate([part.places for part in rows])
+    del rows  # half of the memory
     wrapped = WrappedRows(kinds, codes, times_ns, payloads)
-    order = _order_of(times_ns, np.concatenate([part.places for part in rows]))
+    order = _order_of(times_ns, places)
     topics, types = (pa.array(names) for names in zip(*kinds, strict=True))
-    paths = pa.repeat(pa.scalar(episode_path), min(len(order), ROWS_PER_BATCH))
+    path = pa.scalar(episode_path)
+    paths = pa.repeat(path, ROWS_PER_BATCH)
     for start, stop in batch_bounds(payloads.num_bytes[order], ROWS_PER_BATCH):
         chosen = order[start:stop]
         kind = pa.array(codes[chosen])
         arrays = [
-            paths[: len(chosen)],
+            # Not a slice: what of a buffer lies behind one is written along.
+            paths if len(chosen) == len(paths) else pa.repeat(path, len(chosen)),
             topics.take(kind),
             pa.array(times_ns[chosen]),
             types.take(kind),

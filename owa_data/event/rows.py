@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.raw.decimal import decimal_text, num_characters
-from owa_data.raw.payloads import PayloadPool, Payloads, offsets_of
+from owa_data.raw.payloads import PayloadPool, Payloads, copy_runs, offsets_of
 from owa_data.raw.quoted import QuotedPayloads, quote, quote_payloads
 from owa_data.raw.templates import WHOLE, TemplatePayloads, fill, text_spans
 
@@ -42,33 +42,30 @@ class WrappedRows:
     """
 
     def __init__(self, kinds: Sequence[tuple[str, str]], codes: Int64s, times_ns: Int64s, payloads: TemplatePayloads) -> None:
-        self._kinds, self._codes, self._times_ns, self._payloads = kinds, codes, times_ns, payloads
-        templates = [_wrap(kind, [quote(text)[1:-1] for text in texts]) for kind in kinds for texts in payloads.templates]
-        self._template_codes = codes * len(payloads.templates) + payloads.codes
-        self._texts = text_spans(templates, len(payloads.slots) + 1, payloads.pool)
+        self._payloads = payloads
+        self._codes = codes * len(payloads.templates) + payloads.codes
+        self._templates = [_wrap(kind, [quote(text)[1:-1] for text in texts]) for kind in kinds for texts in payloads.templates]
+        self._texts = text_spans(self._templates, 1 + len(payloads.slots), payloads.pool)
         self._times = np.array(payloads.pool.add_arrow(decimal_text(times_ns)))
 
     def write(self, rows: Int64s) -> pa.BinaryArray:
         """Write some rows: Arrow binary. About 150 ns each, 500 for payloads of no known shape, whose quotes must be found."""
-        is_whole = self._payloads.codes[rows] == WHOLE
-        if not is_whole.any():
-            return self._write_templates(rows).cast(pa.binary())
-        order = np.empty(len(rows), np.int64)
-        order[np.argsort(is_whole, kind="stable")] = np.arange(len(rows))
-        written = pa.concat_arrays([self._write_templates(rows[~is_whole]), self._write_whole(rows[is_whole])])
-        return written.take(pa.array(order)).cast(pa.binary())
-
-    def _write_templates(self, rows: Int64s) -> pa.LargeBinaryArray:
-        slots = [self._times.take(rows, axis=1), *self._payloads.take(rows).slots]
-        return fill(self._texts, self._template_codes[rows], slots, self._payloads.pool)
-
-    def _write_whole(self, rows: Int64s) -> pa.LargeBinaryArray:
-        """Write `WHOLE` payloads, quoted into a pool of their own: they can be large, as embedded images are, and are forgotten with the batch."""
-        starts, ends = self._payloads.slots[0]
-        quoted = quote_payloads(Payloads(self._payloads.pool.octets, starts[rows], ends[rows]))
-        pool = PayloadPool()
-        slots = [pool.add_arrow(decimal_text(self._times_ns[rows])), pool.add_arrow(quoted)]
-        return fill(text_spans([_wrap(kind, ["", ""]) for kind in self._kinds], 2, pool), self._codes[rows], slots, pool)
+        pool, texts = self._payloads.pool, self._texts
+        slots = [self._times.take(rows, axis=1), *self._payloads.slots[:, :, rows]]
+        whole = np.flatnonzero(self._payloads.codes[rows] == WHOLE)
+        if not len(whole):
+            return fill(texts, self._codes[rows], slots, pool).cast(pa.binary())
+        starts, ends = slots[1][:, whole]
+        quoted = quote_payloads(Payloads(pool.octets, starts, ends))
+        slots[1][:, whole] = 0
+        if quoted.nbytes > pool.room_bytes:
+            # As where images are embedded. All that is in the rows is put in a pool of their own, so that the recording's need not grow.
+            apart = PayloadPool()
+            slots = [np.array(apart.add_arrow(copy_runs(pool.octets, [spans]))) for spans in slots]
+            texts, pool = text_spans(self._templates, len(slots), apart), apart
+        with pool.scratch():
+            slots[1][:, whole] = pool.add_arrow(quoted)
+            return fill(texts, self._codes[rows], slots, pool).cast(pa.binary())
 
 
 def _wrap(kind: tuple[str, str], texts: list[str]) -> tuple[str, ...]:

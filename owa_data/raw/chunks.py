@@ -6,7 +6,6 @@ arrays. Message indexes are used where they are sound; else the records are walk
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import zstandard
+from zlib_ng import zlib_ng
 
 from owa_data.raw import records
 from owa_data.raw.payloads import stretches_of
@@ -111,7 +111,7 @@ def decompress(source: ByteSource, chunk: Chunk, *, check_crc: bool) -> bytes | 
         raise DamagedChunkError(chunk, f"{chunk.compression} data is broken: {error}") from error
     if len(content) != chunk.uncompressed_bytes:
         raise DamagedChunkError(chunk, f"{len(content)} bytes of records where {chunk.uncompressed_bytes} are claimed")
-    if check_crc and chunk.crc and zlib.crc32(content) != chunk.crc:
+    if check_crc and chunk.crc and zlib_ng.crc32(content) != chunk.crc:
         raise DamagedChunkError(chunk, "CRC does not match")
     return content
 

@@ -195,7 +195,8 @@ class _Part:
 
     @property
     def first_place(self) -> int:
-        return int(self.columns[1].min())
+        _, places, _, _ = self.columns
+        return int(places.min())
 
 
 def _columns_of(octets: Octets, parts: Sequence[_Part]) -> MessageColumns:

@@ -238,7 +238,7 @@ def normalize_screens(payloads: Payloads, message_type: str, pool: PayloadPool) 
         screens, valid = decode_payloads(payloads.take(rest), Screen)
         screens += [group.message for group in groups]
         if valid.all() and not any(_needs_slashes(screen.media_ref.uri) for screen in screens):
-            return AlikePayloads(payloads, groups).templates(np.arange(len(payloads)), pool), np.ones(len(payloads), np.bool_)
+            return AlikePayloads(payloads, groups).as_templates(np.arange(len(payloads)), pool), np.ones(len(payloads), np.bool_)
     # Recorders of any age could write either form, so each payload is what it can be read as.
     forms: tuple[type[Screen | _OldScreen], ...] = (_OldScreen, Screen) if is_old else (Screen, _OldScreen)
     valid = np.zeros(len(payloads), np.bool_)

@@ -118,18 +118,20 @@ class AlikePayloads:
     payloads: Payloads
     groups: Sequence[Alike[Any]]
 
-    def templates(self, rows: Int64s, pool: PayloadPool) -> TemplatePayloads:
-        """View the payloads `rows`, int64 (k,), which lie in the pool: those that are alike as templates, the others as `WHOLE` ones."""
-        parts: list[tuple[Int64s | slice, TemplatePayloads]] = [
-            (slice(None), TemplatePayloads.whole(self.payloads.take(rows), pool))
-        ]
-        for group in self.groups:
-            place = np.minimum(np.searchsorted(group.rows, rows), len(group.rows) - 1)
-            found = np.flatnonzero(group.rows[place] == rows)
-            if len(found):
-                integers = {name.encode(): values[place[found]] for name, values in group.integers.items()}
-                parts.append((found, cut_by_shape(self.payloads.take(rows[found]), group.shape, integers, pool)))
-        return place_payloads(len(rows), parts)
+    def as_templates(self, rows: Int64s, pool: PayloadPool) -> TemplatePayloads:
+        """View the payloads `rows`, int64 (k,), all of which lie in the pool: those that are alike as templates, the others as `WHOLE` ones."""
+        parts: list[tuple[Int64s, TemplatePayloads]] = []
+        group_of, place = np.full(len(self.payloads), -1, np.int8), np.empty(len(self.payloads), np.int64)
+        for number, group in enumerate(self.groups):
+            group_of[group.rows], place[group.rows] = number, np.arange(len(group.rows))
+        for number, group in enumerate(self.groups):
+            found = np.flatnonzero(group_of[rows] == number)
+            integers = {name.encode(): values[place[rows[found]]] for name, values in group.integers.items()}
+            parts.append((found, cut_by_shape(self.payloads.take(rows[found]), group.shape, integers, pool)))
+            if len(found) == len(rows):
+                return parts[-1][1]
+        whole = np.flatnonzero(group_of[rows] < 0)
+        return place_payloads(len(rows), [*parts, (whole, TemplatePayloads.whole(self.payloads.take(rows[whole]), pool))])
 
 
 def split_alike(payloads: Payloads | QuotedPayloads, form: type[S], names: Sequence[str] = ()) -> tuple[list[Alike[S]], Int64s]:

@@ -7,7 +7,8 @@ What is chosen of them, by time or by content, is chosen by index arithmetic alo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,8 +139,8 @@ class Payloads:
 class PayloadPool:
     """Payloads copied together into one buffer that grows.
 
-    Copying takes 20 ns per payload where payloads are about as long as each other, else 100 ns, and memory for all of them as long as the longest of
-    those added with it, at most twice their bytes.
+    Copying takes 20 ns per payload, and memory for each as long as the longest of those added with it. That is at most twice the bytes of all: those
+    longer than twice their mean are copied by themselves, 100 ns each.
     """
 
     def __init__(self) -> None:
@@ -184,6 +185,20 @@ class PayloadPool:
         first = int(copied.starts[0])
         base = self._append(copied.octets[first : int(copied.ends[-1])]) - first
         return base + copied.starts, base + copied.ends
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Forget at the end what is added meanwhile; what was viewed of it must not be used any more."""
+        num_bytes = self._num_bytes
+        try:
+            yield
+        finally:
+            self._num_bytes = num_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """How much can be added before the buffer grows, which copies it."""
+        return len(self._buffer) - self._num_bytes
 
     def _append(self, octets: Octets) -> int:
         start, end = self._num_bytes, self._num_bytes + len(octets)

@@ -28,6 +28,7 @@ Texts = tuple[str, ...]
 WHOLE = 0
 """Code of the template `("", "")`, whose slot holds the whole payload, whatever that is. What fills other templates' slots are integers."""
 
+_MAX_SLOTS = 8  # all payloads take memory for as many slots as the template with the most
 _DIGITS = re.compile(re.escape(DIGIT) + b"+")
 
 
@@ -77,17 +78,18 @@ class TemplatePayloads:
         return TemplatePayloads(self.templates, self.codes[rows], self.slots[:, :, rows], self.pool)
 
     def to_payloads(self) -> Payloads:
-        """Return the payloads written out, in order: 100 to 200 ns each."""
+        """Return the payloads written out, in order: 100 to 200 ns each. The pool takes the templates' texts."""
         texts = text_spans(self.templates, len(self.slots), self.pool)
-        return Payloads.of(fill(texts, self.codes, self.slots, self.pool))
+        return Payloads.of(fill(texts, self.codes, list(self.slots), self.pool))
 
     def to_pylist(self) -> list[bytes]:
-        """Return all payloads as bytes."""
+        """Return all payloads as bytes, see `to_payloads`."""
         return self.to_payloads().to_pylist()
 
 
 def place_payloads(num_payloads: int, parts: Sequence[tuple[Int64s | slice, TemplatePayloads]]) -> TemplatePayloads:
     """Put parts, at least one, all of one pool, in their places among so many payloads; a later part takes the place of an earlier one."""
+    assert all(part.pool is parts[0][1].pool for _, part in parts)
     templates: list[Texts] = [("", "")]
     codes = np.empty(num_payloads, np.int64)
     slots = np.zeros((max(len(part.slots) for _, part in parts), 2, num_payloads), np.int64)
@@ -108,7 +110,9 @@ def concat_payloads(parts: Sequence[TemplatePayloads]) -> TemplatePayloads:
 
 
 def cut_by_shape(payloads: Payloads, shape: Shape, integers: Mapping[bytes, Int64s], pool: PayloadPool) -> TemplatePayloads:
-    """View payloads of one shape, which lie in a pool, as one template; as `WHOLE` ones where it cannot be told where all their integers are.
+    """View payloads of one shape, which lie in a pool, as one template.
+
+    They are `WHOLE` ones where it cannot be told where all their integers are, or where these are many.
 
     Args:
         payloads: n of them.
@@ -146,7 +150,7 @@ def cut_by_shape(payloads: Payloads, shape: Shape, integers: Mapping[bytes, Int6
             cut(begin + digits.start(), begin + digits.end())
             position = digits.end()
         texts[-1] += literal[position:].decode()
-    if not slots:
+    if not 0 < len(slots) <= _MAX_SLOTS:
         return TemplatePayloads.whole(payloads, pool)
     return TemplatePayloads.of_one(tuple(texts), slots, pool)
 
@@ -157,13 +161,13 @@ def text_spans(templates: Sequence[Texts], num_slots: int, pool: PayloadPool) ->
     return np.array([pool.add_arrow(pa.array(column, pa.large_string())) for column in columns])
 
 
-def fill(texts: Int64s, codes: Int64s, slots: Sequence[Spans] | Int64s, pool: PayloadPool) -> pa.LargeBinaryArray:
+def fill(texts: Int64s, codes: Int64s, slots: Sequence[Spans], pool: PayloadPool) -> pa.LargeBinaryArray:
     """Write templates, their slots filled.
 
     Args:
         texts: Where in the pool the templates' texts are, from `text_spans`.
         codes: Index of the template of each row, int64 (n,).
-        slots: Where in the pool what fills each slot is, int64 (num_slots, 2, n).
+        slots: Where in the pool what fills each slot is, n of each.
         pool: The pool.
 
     Returns:

@@ -24,6 +24,8 @@ from owa_data.event.build import check_params
 from owa_data.event.convert import TopicRows, convert_recording
 from owa_data.params import EventParams, IntervalParams, RawParams, RuntimeParams, TopicParams
 from owa_data.raw.build import build_index
+from owa_data.raw.parsing import AlikePayloads
+from owa_data.raw.templates import TemplatePayloads
 from owa_data.store.shard_cache import ShardCache
 from owa_data.store.source import MemorySource, Trust
 from tests.conftest import shared_path
@@ -299,3 +301,45 @@ def test_payloads_of_rows_lie_in_their_own_buffer(monkeypatch: pytest.MonkeyPatc
     assert [row["vk"] for row in seen["keyboard"]] == [87] * 9
     assert [(row["last_x"], row["last_y"]) for row in seen["mouse/raw"]] == [(5, 10)]
     assert {row["media_ref"]["uri"] for row in seen["screen"]} == {"a/b.mkv"}
+
+
+def test_rows_are_the_same_bytes_however_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw_mouse = b'{"last_x":%d,"last_y":%d,"us_flags":0,"button_flags":%d,"button_data":0,"device_handle":7,"timestamp":%d}'
+    messages = []
+    for number in range(6000):
+        time_ns = 1_750_000_000_000_000_000 + number * 1_000_003
+        key = b'{"event_type":"%s","vk":%d,"timestamp":%d}' % ((b"press", b"release")[number // 3 % 2], number % 120, time_ns)
+        screen = b'{"utc_ns":%d,"media_ref":{"uri":"a.mkv","pts_ns":%d}}' % (time_ns, number * 99)
+        kinds = [
+            ("mouse/raw", "desktop/RawMouseEvent", raw_mouse % (number % 23 - 11, 1400 - number, number % 400 == 0, time_ns)),
+            ("keyboard", "desktop/KeyboardEvent", key),
+            ("screen", "desktop/ScreenCaptured", screen if number % 500 else b'{ "media_ref":{"uri":"\\u00e4.mkv"}}'),
+        ]
+        topic, message_type, payload = kinds[number % 3]
+        messages.append((topic, message_type, time_ns, payload))
+    source = MemorySource("a", write_mcap(messages))
+    params = EventParams(topics=EVERYTHING, intervals=WHOLE)
+
+    def written() -> list[pa.RecordBatch]:
+        return list(convert_recording(source, "of/odd/length.mcap", params, trust="bytes")[0])
+
+    batches = written()
+    assert [batch.num_rows for batch in batches] == [convert_module.ROWS_PER_BATCH, 6000 - convert_module.ROWS_PER_BATCH]
+    # Nothing is in the file but the rows: Arrow writes what of a buffer lies around a slice.
+    assert all(
+        batch.serialize().equals(pa.RecordBatch.from_pylist(batch.to_pylist(), batch.schema).serialize()) for batch in batches
+    )
+    templates = [len(part.templates) for part in _parts(source, params, monkeypatch)]
+    assert templates == [2, 3, 3]
+    monkeypatch.setattr(
+        AlikePayloads, "as_templates", lambda self, rows, pool: TemplatePayloads.whole(self.payloads.take(rows), pool)
+    )
+    assert all(batch.serialize().equals(other.serialize()) for batch, other in zip(batches, written(), strict=True))
+
+
+def _parts(source: MemorySource, params: EventParams, monkeypatch: pytest.MonkeyPatch) -> list[TemplatePayloads]:
+    seen: list[TemplatePayloads] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(convert_module, "_iter_batches", lambda rows, _: iter(seen.extend(part.payloads for part in rows) or ()))
+        convert_recording(source, "a", params, trust="bytes")
+    return seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcap_owa.highlevel import McapMessage
@@ -44,17 +45,21 @@ def test_literal() -> None:
     assert wrapped.to_pylist() == [message.model_dump_json().encode()]
 
 
-def test_templates_are_wrapped_as_their_payloads_are() -> None:
+@pytest.mark.parametrize("room_bytes", [0, 10_000])
+def test_templates_are_wrapped_as_their_payloads_are(room_bytes: int) -> None:
     pool = PayloadPool()
     keys = messages.write_keyboard(np.array([87, 9]), np.array([True, False]), np.array([5, 6]), pool)
-    screen = b'{"utc_ns":1, "media_ref":{"uri":"\\u00fc.mkv","pts_ns":0}}'
-    starts, ends = pool.add(Payloads.of([screen]))
+    odd = Payloads.of([b'{"utc_ns":1, "media_ref":{"uri":"\\u00fc.mkv","pts_ns":0}}', b'{\n"vk":\t3}', "ü\\".encode()])
+    starts, ends = pool.add(odd)
     payloads = concat_payloads([TemplatePayloads.whole(Payloads(pool.octets, starts, ends), pool), keys])
-    kinds, codes, times = KINDS, np.array([1, 2, 2]), np.array([7, 8, 10**18])
-    wrapped = WrappedRows(kinds, codes, times, payloads)
-    plain = Payloads.of(payloads.to_pylist())
-    for chosen in ([0, 1, 2], [2, 0], [1], []):
+    codes, times = np.array([1, 2, 0, 2, 2]), np.array([7, 10**18, 3, 8, 10**18 + 5])
+    wrapped = WrappedRows(KINDS, codes, times, payloads)
+    pool.reserve(len(pool.octets) + room_bytes)  # what is quoted finds room or is put in a pool of its own
+    pool._buffer = pool._buffer[: len(pool.octets) + room_bytes]
+    plain = Payloads.of(payloads.to_pylist()) if room_bytes else Payloads.of([*odd.to_pylist(), *keys.to_pylist()])
+    num_bytes = len(pool.octets)
+    for chosen in ([0, 1, 2, 3, 4], [4, 2, 0], [1], [3, 4], []):
         rows = np.array(chosen, np.int64)
-        expected = wrap_payloads(kinds, codes[rows], times[rows], plain.take(rows)) if chosen else pa.array([], pa.binary())
+        expected = wrap_payloads(KINDS, codes[rows], times[rows], plain.take(rows)) if chosen else pa.array([], pa.binary())
         assert wrapped.write(rows).equals(expected)
-        assert payloads.to_pylist() == plain.to_pylist(), "a batch leaves nothing behind"
+        assert len(pool.octets) == num_bytes, "a batch leaves nothing behind"

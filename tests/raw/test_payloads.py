@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owa_data.raw.payloads import PayloadPool, Payloads
+from owa_data.raw.payloads import PayloadPool, Payloads, copy_runs
 
 
 def test_literal() -> None:
@@ -88,3 +88,23 @@ def test_a_pool_grows_and_earlier_views_stay() -> None:
     assert early.to_pylist() == Payloads(pool.octets, starts, ends).to_pylist() == [b"ab", b"", b"c"]
     assert Payloads(pool.octets, *more).to_pylist() == [b"0123456789"]
     assert [len(places) for places in pool.add_arrow(pa.array([], pa.large_binary()))] == [0, 0]
+
+
+def test_runs_are_copied_in_order_wherever_they_lie() -> None:
+    octets = np.frombuffer(b"0123456789", np.uint8)
+    one, two = (np.array([7, 0, 2]), np.array([10, 0, 3])), (np.array([3, 1, 2]), np.array([5, 2, 2]))
+    assert copy_runs(octets, [one]).to_pylist() == [b"789", b"", b"2"]
+    assert copy_runs(octets, [one, two, one]).to_pylist() == [b"78934789", b"1", b"22"]
+    assert copy_runs(octets[:0], [(np.zeros(2, np.int64), np.zeros(2, np.int64))]).to_pylist() == [b"", b""]
+    assert copy_runs(octets, [(one[0][:0], one[1][:0])] * 2).to_pylist() == []
+
+
+def test_a_scratch_is_forgotten() -> None:
+    pool = PayloadPool()
+    pool.add(Payloads.of([b"abc"]))
+    with pool.scratch():
+        pool.add_arrow(pa.array(["longer than before"], pa.large_string()))
+    assert pool.octets.tobytes() == b"abc"
+    pool.reserve(10)
+    assert pool.room_bytes >= 7
+    assert pool.octets.tobytes() == b"abc"

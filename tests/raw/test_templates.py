@@ -79,3 +79,11 @@ def test_none() -> None:
     none = messages.write_raw_mouse(np.zeros((0, 5), np.int64), np.array([], np.int64), pool)
     assert none.to_pylist() == concat_payloads([none, none]).to_pylist() == []
     assert pool.add_arrow(pa.array([], pa.large_string()))[0].tolist() == []
+
+
+def test_many_slots_are_not_cut() -> None:
+    names = [f"k{number}" for number in range(9)]
+    rows = [b"{%s}" % b",".join(b'"%s":%d' % (name.encode(), value) for name in names) for value in (1, 22)]
+    known = {name.encode(): [1, 22] for name in names}
+    assert of_shape(rows, known).codes.tolist() == [WHOLE, WHOLE]
+    assert of_shape(rows, known).to_pylist() == rows
