@@ -363,18 +363,16 @@ def _iter_batches(rows: list[TopicRows], episode_path: str) -> Iterator[pa.Recor
     interval_index = np.concatenate([part.interval_index for part in rows]).astype(np.int32)
     payloads = concat_payloads([part.payloads for part in rows])
     places = np.concatenate([part.places for part in rows])
-    del rows  # half of the memory
+    del rows  # what they hold is in the columns by now
     wrapped = WrappedRows(kinds, codes, times_ns, payloads)
     order = _order_of(times_ns, places)
     topics, types = (pa.array(names) for names in zip(*kinds, strict=True))
     path = pa.scalar(episode_path)
-    paths = pa.repeat(path, ROWS_PER_BATCH)
     for start, stop in batch_bounds(payloads.num_bytes[order], ROWS_PER_BATCH):
         chosen = order[start:stop]
         kind = pa.array(codes[chosen])
         arrays = [
-            # Not a slice: what of a buffer lies behind one is written along.
-            paths if len(chosen) == len(paths) else pa.repeat(path, len(chosen)),
+            pa.repeat(path, len(chosen)),  # not a slice of a longer one, of which Arrow would write more than the slice
             topics.take(kind),
             pa.array(times_ns[chosen]),
             types.take(kind),

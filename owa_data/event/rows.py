@@ -2,7 +2,7 @@ r"""The `mcap_message` column: payloads wrapped as the JSON of `mcap_owa.highlev
 
     {"topic":"keyboard","timestamp":17,"message":"{\\"event_type\\":\\"press\\",\\"vk\\":87}","message_type":"desktop/KeyboardEvent"}
 
-Both directions are string kernels over whole columns. Unwrapping relies on this exact form, which only this module writes.
+Rows are wrapped as templates, by batches; unwrapping is index arithmetic, and relies on this exact form, which only this module writes.
 """
 
 from __future__ import annotations

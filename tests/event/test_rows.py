@@ -54,9 +54,9 @@ def test_templates_are_wrapped_as_their_payloads_are(room_bytes: int) -> None:
     payloads = concat_payloads([TemplatePayloads.whole(Payloads(pool.octets, starts, ends), pool), keys])
     codes, times = np.array([1, 2, 0, 2, 2]), np.array([7, 10**18, 3, 8, 10**18 + 5])
     wrapped = WrappedRows(KINDS, codes, times, payloads)
-    pool.reserve(len(pool.octets) + room_bytes)  # what is quoted finds room or is put in a pool of its own
+    plain = Payloads.of(payloads.to_pylist())
+    pool.reserve(len(pool.octets) + room_bytes)  # what is quoted finds room, or is put in a pool of its own
     pool._buffer = pool._buffer[: len(pool.octets) + room_bytes]
-    plain = Payloads.of(payloads.to_pylist()) if room_bytes else Payloads.of([*odd.to_pylist(), *keys.to_pylist()])
     num_bytes = len(pool.octets)
     for chosen in ([0, 1, 2, 3, 4], [4, 2, 0], [1], [3, 4], []):
         rows = np.array(chosen, np.int64)
