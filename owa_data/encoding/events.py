@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from owa_data.errors import SchemaError
-from owa_data.event.rows import message_column, unwrap_payloads
+from owa_data.event.rows import message_spans, unwrap_payloads
 from owa_data.raw import messages
 from owa_data.raw.payloads import Payloads
 from owa_data.raw.quoted import QuotedPayloads
@@ -96,7 +96,7 @@ def read_events(rows: pa.Table, start_ns: int = 0) -> Events:
     type_index = types.indices.to_numpy().astype(np.int64)
     pair = topics.indices.to_numpy().astype(np.int64) * max(len(type_names), 1) + type_index
     pairs = [(topic, message_type) for topic in topic_names for message_type in type_names]
-    payloads = unwrap_payloads(pairs, pair, times_ns, message_column(rows))
+    payloads = unwrap_payloads(pairs, pair, times_ns, message_spans(rows))
     kind_of_code = np.array([_KIND_OF_TYPE.get(name, EventKind.OTHER) for name in type_names], np.uint8)
     kinds = kind_of_code[type_index]
     vk, pressed = np.zeros(num_events, np.int64), np.zeros(num_events, np.bool_)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -19,6 +20,7 @@ from owa_data.raw.payloads import offsets_of
 Int64s = npt.NDArray[np.int64]
 
 IMAGE_PLACEHOLDER = "<image_placeholder>"
+_MAX_RUN = 256  # pads
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,12 @@ class EncodedEvents:
         """
         used, used_codes = np.unique(self.codes, return_inverse=True)  # a few, of thousands
         pieces = [self.pieces[code] for code in used.tolist()]
-        table = pa.array([*pieces, *separated(pieces, self.separator)], pa.large_string())
+        texts = [*pieces, *separated(pieces, self.separator)]
+        if not images:
+            texts = [text.replace(self.separator + IMAGE_PLACEHOLDER, "").replace(IMAGE_PLACEHOLDER, "") for text in texts]
         codes = used_codes + (len(pieces) if self.separator else 0)
         codes[self.offsets[:-1][np.diff(self.offsets) > 0]] %= max(len(pieces), 1)
-        offsets = self.offsets
-        if not images and IMAGE_PLACEHOLDER in pieces:
-            is_text = used_codes != pieces.index(IMAGE_PLACEHOLDER)
-            offsets = np.concatenate([[0], np.cumsum(is_text)])[offsets]
-            codes = codes[is_text]
-        return list(gather(table, codes, offsets).to_pylist())
+        return list(gather(pa.array(texts, pa.large_string()), codes, self.offsets).to_pylist())
 
 
 def separated(pieces: Sequence[str], separator: str) -> list[str]:
@@ -73,14 +72,16 @@ class PieceTable:
         texts: Text of each piece, Arrow large_string (p,).
         ids: Token ids of each piece as the bytes of little-endian int32, Arrow large_binary (p,).
         num_ids: Number of ids of each piece, int64 (p,).
+        pad_token_id: The id that fills rows up.
     """
 
     texts: pa.LargeStringArray
     ids: pa.LargeBinaryArray
     num_ids: Int64s
+    pad_token_id: int
 
     @staticmethod
-    def from_ids(texts: Sequence[str], ids: Sequence[Sequence[int]]) -> PieceTable:
+    def from_ids(texts: Sequence[str], ids: Sequence[Sequence[int]], pad_token_id: int) -> PieceTable:
         """Make a table from ids as lists; a million pieces take half a second."""
         lengths = np.array([len(part) for part in ids], np.int64)
         flat = np.fromiter(chain.from_iterable(ids), "<i4", lengths.sum())
@@ -88,28 +89,35 @@ class PieceTable:
         blobs = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(flat)]
         )
-        return PieceTable(pa.array(texts, pa.large_string()), blobs, lengths)
+        return PieceTable(pa.array(texts, pa.large_string()), blobs, lengths, pad_token_id)
 
     @staticmethod
-    def from_tokens(pieces: Sequence[Sequence[str]], ids: Mapping[str, Sequence[int]]) -> PieceTable:
+    def from_tokens(pieces: Sequence[Sequence[str]], ids: Mapping[str, Sequence[int]], pad_token_id: int) -> PieceTable:
         """Make a table of pieces that are tokens side by side, from the ids of each token."""
         ids_of_pieces = [[*chain.from_iterable(ids[token] for token in tokens)] for tokens in pieces]
-        return PieceTable.from_ids(["".join(tokens) for tokens in pieces], ids_of_pieces)
+        return PieceTable.from_ids(["".join(tokens) for tokens in pieces], ids_of_pieces, pad_token_id)
 
-    def take_padded_ids(self, codes: Int64s, row_ends: Int64s, num_pads: Int64s, pad_token_id: int) -> npt.NDArray[np.int32]:
+    @cached_property
+    def _ids_and_pads(self) -> pa.LargeBinaryArray:
+        """The ids of each piece, then runs of 0 to `_MAX_RUN` pads."""
+        pads = np.full(_MAX_RUN, self.pad_token_id, "<i4").tobytes()
+        runs = [pads[: 4 * length] for length in range(_MAX_RUN + 1)]
+        return pa.concat_arrays([self.ids, pa.array(runs, pa.large_binary())])
+
+    def take_padded_ids(self, codes: Int64s, row_ends: Int64s, num_pads: Int64s) -> npt.NDArray[np.int32]:
         """Return the ids of rows of codes, each row filled up, one after another; int32. Every id is written once.
 
         Args:
             codes: Of all rows, int64 (k,).
             row_ends: Where in `codes` each row ends, int64 (r,).
             num_pads: How often `pad_token_id` follows each row, int64 (r,).
-            pad_token_id: The id that fills up.
         """
-        # A run of pads is one more piece; there are as many as there are lengths.
-        lengths, length_of_row = np.unique(num_pads, return_inverse=True)
-        runs = [np.full(length, pad_token_id, "<i4").tobytes() for length in lengths.tolist()]
-        ids = pa.concat_arrays([self.ids, pa.array(runs, pa.large_binary())])
-        return _int32s(ids.take(pa.array(np.insert(codes, row_ends, len(self.ids) + length_of_row))))
+        # Runs of pads are pieces, too: of 600, these are the longest one twice and one of 88.
+        num_longest, rest = np.divmod(num_pads, _MAX_RUN)
+        num_runs = num_longest + 1
+        runs = np.full(num_runs.sum(), len(self.ids) + _MAX_RUN)
+        runs[np.cumsum(num_runs) - 1] = len(self.ids) + rest
+        return _int32s(self._ids_and_pads.take(pa.array(np.insert(codes, np.repeat(row_ends, num_runs), runs))))
 
 
 def _int32s(blobs: pa.LargeBinaryArray) -> npt.NDArray[np.int32]:

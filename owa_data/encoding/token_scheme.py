@@ -35,9 +35,8 @@ FRAME_TOKENS = (START, END, *TYPE_TOKENS.values())
 TIME_UNIT_NS = 10_000_000
 FLAG_BASES = (16, 16, 16)
 
-_FRAME_PIECES = (*((START, token) for token in TYPE_TOKENS.values()), (END,), (IMAGE_PLACEHOLDER,))
-_HEAD_CODES = {kind: code for code, kind in enumerate(TYPE_TOKENS)}
-_END_CODE, _IMAGE_CODE = len(TYPE_TOKENS), len(TYPE_TOKENS) + 1
+_FRAME_PIECES = ((IMAGE_PLACEHOLDER, END), (END,))
+_IMAGE_CODE, _END_CODE = range(2)
 
 
 @dataclass(frozen=True)
@@ -89,16 +88,38 @@ class Number:
 
 @dataclass(frozen=True)
 class _Field:
-    """Places of a number that are written as one piece: code `first + i` for rank i of these places."""
+    """Places of a number that are written as one piece: code `first + i` for rank i of these places.
 
+    Attributes:
+        number: The number.
+        places: Which of its places.
+        first: The first code.
+        before: Tokens of the frame that always stand before it and are of its piece.
+        after: Those that always stand behind it.
+    """
+
+    number: Number
+    places: slice
     first: int
-    weight: int
-    size: int
-    is_whole: bool
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @cached_property
+    def size(self) -> int:
+        """Number of pieces."""
+        return prod(self.number.bases[self.places])
+
+    @cached_property
+    def _weight(self) -> int:
+        return prod(self.number.bases[self.places.stop :])
+
+    def tokens(self) -> Iterator[tuple[str, ...]]:
+        """Yield the tokens of each piece."""
+        return ((*self.before, *digits, *self.after) for digits in product(*self.number.alphabets[self.places]))
 
     def codes_of(self, ranks: Int64s) -> Int64s:
         """Return the codes that show these places of a number's ranks."""
-        return self.first + (ranks if self.is_whole else ranks // self.weight % self.size)
+        return self.first + (ranks if self.size == prod(self.number.bases) else ranks // self._weight % self.size)
 
 
 @dataclass(frozen=True)
@@ -138,34 +159,34 @@ class TokenScheme:
     separator: str = field(default="", init=False)
 
     @cached_property
-    def _numbers(self) -> tuple[Number, ...]:
-        return (self.time, self.key, self.pressed, self.motion, self.flags, self.wheel)
-
-    @cached_property
-    def _fields(self) -> dict[Number, tuple[_Field, ...]]:
-        """How each number is written: as one piece, or place by place where two of them alternate."""
+    def _fields(self) -> dict[EventKind | str, tuple[_Field, ...]]:
+        """How each number is written, by its name: as one piece, or place by place where two of them alternate; the time by the kind of event."""
+        fields: dict[EventKind | str, tuple[_Field, ...]] = {}
         first = len(_FRAME_PIECES)
-        fields = {}
-        for number in self._numbers:
-            of_number = []
-            for part in self._parts_of(number):
-                size = prod(number.bases[part])
-                of_number.append(_Field(first, prod(number.bases[part.stop :]), size, size == prod(number.bases)))
-                first += size
-            fields[number] = tuple(of_number)
-        return fields
 
-    def _parts_of(self, number: Number) -> list[slice]:
-        num_places = len(number.bases)
-        if number == self.motion and self.is_interleaved:
-            return [slice(place, place + 1) for place in range(num_places)]
-        return [slice(0, num_places)]
+        def add(key: EventKind | str, number: Number, before: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> None:
+            nonlocal first
+            num_places = len(number.bases)
+            step = 1 if self.is_interleaved and key == "motion" else num_places
+            for place in range(0, num_places, step):
+                field_ = _Field(number, slice(place, place + step), first, before, after)
+                fields[key] = (*fields.get(key, ()), field_)
+                first += field_.size
+
+        for kind, token in TYPE_TOKENS.items():
+            add(kind, self.time, before=(START, token))
+        add("key", self.key)
+        add("pressed", self.pressed, after=(END,))
+        add("motion", self.motion)
+        add("flags", self.flags)
+        add("wheel", self.wheel, after=(END,))
+        return fields
 
     @cached_property
     def piece_tokens(self) -> tuple[tuple[str, ...], ...]:
         """The tokens of each piece, by its code: the frame's, and of each number every one that can be written."""
-        parts = [number.alphabets[part] for number in self._numbers for part in self._parts_of(number)]
-        return (*_FRAME_PIECES, *chain.from_iterable(product(*alphabets) for alphabets in parts))
+        fields = chain.from_iterable(self._fields.values())
+        return (*_FRAME_PIECES, *chain.from_iterable(field_.tokens() for field_ in fields))
 
     @cached_property
     def pieces(self) -> tuple[str, ...]:
@@ -197,15 +218,13 @@ class TokenScheme:
     @cached_property
     def _max_tokens(self) -> int:
         """Tokens of the longest event: mouse with wheel."""
-        return 3 + sum(len(number.bases) for number in self._longest)
+        longest = (self.time, self.motion, self.motion, self.flags, self.wheel)
+        return 3 + sum(len(number.bases) for number in longest)
 
     @cached_property
     def _max_pieces(self) -> int:
-        return 2 + sum(len(self._fields[number]) for number in self._longest)
-
-    @property
-    def _longest(self) -> tuple[Number, ...]:
-        return (self.time, self.motion, self.motion, self.flags, self.wheel)
+        longest = (EventKind.RAW_MOUSE, "motion", "motion", "flags", "wheel")
+        return sum(len(self._fields[key]) for key in longest)
 
     def encode(self, events: Events) -> EncodedEvents:
         """Encode events by table lookup.
@@ -218,20 +237,20 @@ class TokenScheme:
         encodable &= events.raw_mouse[:, 2] & MOVE_ABSOLUTE == 0
         matrix = PieceMatrix(events, encodable, self._max_pieces)
         counts = {"not_encodable": len(events) - len(matrix.sources)}
-        for kind in TYPE_TOKENS:
-            matrix.put(matrix.rows_of(kind), 0, _HEAD_CODES[kind])
         times = events.times_ns[matrix.sources] // TIME_UNIT_NS
-        column = self._put(matrix, np.arange(len(times)), 1, self.time, times)
+        for kind in TYPE_TOKENS:
+            rows = matrix.rows_of(kind)
+            column = self._put(matrix, rows, 0, kind, times[rows])
+        matrix.put(matrix.rows_of(EventKind.SCREEN), column, _IMAGE_CODE)
         self._put_keyboard(matrix, column, events)
         counts |= self._put_mouse(matrix, column, events)
-        screens = matrix.rows_of(EventKind.SCREEN)
-        matrix.put(screens, matrix.put(screens, column, _IMAGE_CODE), _END_CODE)
         return matrix.encoded(self.pieces, counts)
 
-    def _put(self, matrix: PieceMatrix, rows: Int64s, column: int, number: Number, *values: Int64s) -> int:
+    def _put(self, matrix: PieceMatrix, rows: Int64s, column: int, key: EventKind | str, *values: Int64s) -> int:
         """Write a number, or several of its kind, from a column on; return the column after them."""
-        ranks = [number.ranks_of(of_one) for of_one in values]
-        for field_ in self._fields[number]:
+        fields = self._fields[key]
+        ranks = [fields[0].number.ranks_of(of_one) for of_one in values]
+        for field_ in fields:
             for of_one in ranks:
                 column = matrix.put(rows, column, field_.codes_of(of_one))
         return column
@@ -239,20 +258,19 @@ class TokenScheme:
     def _put_keyboard(self, matrix: PieceMatrix, column: int, events: Events) -> None:
         rows = matrix.rows_of(EventKind.KEYBOARD)
         keys = matrix.sources[rows]
-        column = self._put(matrix, rows, column, self.key, events.vk[keys])
-        column = self._put(matrix, rows, column, self.pressed, events.pressed[keys].astype(np.int64))
-        matrix.put(rows, column, _END_CODE)
+        column = self._put(matrix, rows, column, "key", events.vk[keys])
+        self._put(matrix, rows, column, "pressed", events.pressed[keys].astype(np.int64))
 
     def _put_mouse(self, matrix: PieceMatrix, column: int, events: Events) -> dict[str, int]:
         rows = matrix.rows_of(EventKind.RAW_MOUSE)
         fields = events.raw_mouse[matrix.sources[rows]]
         motion = np.clip(fields[:, :2], *self.motion.limits)
-        column = self._put(matrix, rows, column, self.motion, motion[:, 0], motion[:, 1])
-        column = self._put(matrix, rows, column, self.flags, fields[:, 3])
+        column = self._put(matrix, rows, column, "motion", motion[:, 0], motion[:, 1])
+        column = self._put(matrix, rows, column, "flags", fields[:, 3])
         turns = fields[:, 4] != 0
         whole, is_rounded = to_notches(wheel_delta(fields[turns, 4]), WHEEL_UNIT)
         notches = np.clip(whole, *self.wheel.limits)
-        matrix.put(rows[turns], self._put(matrix, rows[turns], column, self.wheel, notches), _END_CODE)
+        self._put(matrix, rows[turns], column, "wheel", notches)
         matrix.put(rows[~turns], column, _END_CODE)
         is_clamped = (motion[:, 0] != fields[:, 0]) | (motion[:, 1] != fields[:, 1])
         is_clamped[turns] |= notches != whole

@@ -81,16 +81,32 @@ def message_column(rows: pa.Table) -> pa.LargeBinaryArray:
     return pa.concat_arrays(chunks) if chunks else pa.array([], pa.large_binary())
 
 
-def unwrap_payloads(
-    kinds: list[tuple[str, str]], codes: Int64s, times_ns: Int64s, messages: pa.LargeBinaryArray
-) -> QuotedPayloads:
-    """Return the payloads of a `message_column`: the inverse of `WrappedRows`, with the same arguments; none is copied."""
+def message_spans(rows: pa.Table) -> Payloads:
+    """View the column `mcap_message` of event rows where it stands in the file that they were read from; of other rows, copy it."""
+    chunks = [chunk.cast(pa.large_binary()) for chunk in rows["mcap_message"].chunks if len(chunk)]
+    blocks = [chunk.buffers()[2] for chunk in chunks]
+    files = [_whole_of(block) for block in blocks if block is not None]
+    if len({file.address for file in files}) != 1 or len(files) < len(blocks):
+        return Payloads.of(message_column(rows))
+    begins = [block.address - files[0].address for block in blocks]
+    offsets = [offsets_of(chunk) + begin for chunk, begin in zip(chunks, begins, strict=True)]
+    starts, ends = (np.concatenate([part[which] for part in offsets]) for which in (slice(None, -1), slice(1, None)))
+    return Payloads(np.frombuffer(files[0], np.uint8), starts, ends)
+
+
+def _whole_of(block: pa.Buffer) -> pa.Buffer:
+    """Return the buffer that a block was cut from."""
+    while block.parent is not None:
+        block = block.parent
+    return block
+
+
+def unwrap_payloads(kinds: list[tuple[str, str]], codes: Int64s, times_ns: Int64s, messages: Payloads) -> QuotedPayloads:
+    """Return the payloads of `message_spans`: the inverse of `WrappedRows`, with the same arguments; none is copied."""
     if not len(messages):
-        return QuotedPayloads(Payloads.of([]))
+        return QuotedPayloads(messages)
     envelopes = [_envelope(kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
-    offsets = offsets_of(messages)
-    starts = offsets[:-1] + head_bytes[codes] + num_characters(times_ns) + len(_MIDDLE)
-    ends = offsets[1:] - tail_bytes[codes]
-    return QuotedPayloads(Payloads(np.frombuffer(messages.buffers()[2], np.uint8), starts, ends))
+    starts = messages.starts + head_bytes[codes] + num_characters(times_ns) + len(_MIDDLE)
+    return QuotedPayloads(Payloads(messages.octets, starts, messages.ends - tail_bytes[codes]))

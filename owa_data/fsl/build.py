@@ -57,9 +57,7 @@ class FslConversion:
         rows = read_shard(source.read(0, source.size_bytes))
         encoder = create_encoder(self.params.encoder, **self.params.encoder_options.model_dump())
         table_of = partial(_piece_table, self, encoder)
-        return convert_events(
-            rows, episode.episode_path, self.params, encoder, table_of, self.vocabulary.pad_token_id, episode.start_ns
-        )
+        return convert_events(rows, episode.episode_path, self.params, encoder, table_of, episode.start_ns)
 
 
 def plan_fsl(params: FslParams, tokenizer: TokenizerParams, events: Lineage, event_dir: Path, cache: ShardCache) -> Plan:
@@ -91,8 +89,9 @@ def plan_fsl(params: FslParams, tokenizer: TokenizerParams, events: Lineage, eve
 
 
 def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[str]) -> PieceTable:
+    vocabulary = conversion.vocabulary
     if encoder.pieces:
-        return _token_table(encoder.name, conversion.vocabulary.token_ids, conversion.vocabulary.image_ids)
+        return _token_table(encoder.name, vocabulary.token_ids, vocabulary.image_ids, vocabulary.pad_token_id)
     # Texts that depend on the events: this worker needs the tokenizer itself.
     extended = _extended(conversion.tokenizer.model_dump_json(), conversion.tokenizer_sha256, encoder.vocabulary)
     ids = extended.ids_of_pieces(pieces)
@@ -100,14 +99,14 @@ def _piece_table(conversion: FslConversion, encoder: Encoder, pieces: Sequence[s
     num_checked = min(PIECES_TO_CHECK, len(pieces) // 2 if encoder.separator else len(pieces))
     first = len(pieces) - num_checked
     extended.check_cuts(pieces[first:], ids[first:])
-    return PieceTable.from_ids(pieces, ids)
+    return PieceTable.from_ids(pieces, ids, vocabulary.pad_token_id)
 
 
 @lru_cache(maxsize=1)
-def _token_table(encoder_name: str, token_ids: tuple[int, ...], image_ids: tuple[int, ...]) -> PieceTable:
+def _token_table(encoder_name: str, token_ids: tuple[int, ...], image_ids: tuple[int, ...], pad_token_id: int) -> PieceTable:
     encoder = create_encoder(encoder_name)  # one that writes known pieces has no options
     ids: dict[str, Sequence[int]] = {token: (number,) for token, number in zip(encoder.vocabulary, token_ids, strict=True)}
-    return PieceTable.from_tokens(encoder.piece_tokens, {**ids, IMAGE_PLACEHOLDER: image_ids})
+    return PieceTable.from_tokens(encoder.piece_tokens, {**ids, IMAGE_PLACEHOLDER: image_ids}, pad_token_id)
 
 
 @lru_cache(maxsize=1)

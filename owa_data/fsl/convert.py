@@ -54,7 +54,6 @@ def convert_events(
     params: FslParams,
     encoder: Encoder,
     table_of: Callable[[Sequence[str]], PieceTable],
-    pad_token_id: int,
     start_ns: int = 0,
 ) -> tuple[Iterator[pa.RecordBatch], Counts]:
     """Convert the event rows of one episode.
@@ -65,7 +64,6 @@ def convert_events(
         params: The stage's params.
         encoder: The encoder that `params.encoder` names.
         table_of: Gives the ids of pieces; asked once.
-        pad_token_id: Id that fills rows up.
         start_ns: Time of the episode's first message.
 
     Returns:
@@ -109,7 +107,7 @@ def convert_events(
     packing = Packing(fitting[packing.order], packing.row_offsets, packing.dropped, packing.dropped_rows)
     episode = EncodedEpisode(events, encoded, table, num_tokens, first_shift)
     ledger = _ledger(episode, packing, params, too_long=len(fits) - len(fitting))
-    return _iter_batches(episode, packing, episode_path, params, pad_token_id), ledger
+    return _iter_batches(episode, packing, episode_path, params), ledger
 
 
 def _are_of_topics(events: Events, topics: tuple[str, ...]) -> npt.NDArray[np.bool_]:
@@ -117,9 +115,7 @@ def _are_of_topics(events: Events, topics: tuple[str, ...]) -> npt.NDArray[np.bo
     return wanted[events.topics.indices.to_numpy()]
 
 
-def _iter_batches(
-    episode: EncodedEpisode, packing: Packing, episode_path: str, params: FslParams, pad_token_id: int
-) -> Iterator[pa.RecordBatch]:
+def _iter_batches(episode: EncodedEpisode, packing: Packing, episode_path: str, params: FslParams) -> Iterator[pa.RecordBatch]:
     sources = episode.encoded.sources[packing.order]
     payloads = episode.events.payloads.stored
     image_bytes = np.where(episode.events.kinds == EventKind.SCREEN, payloads.ends - payloads.starts, 0)[sources]
@@ -127,11 +123,11 @@ def _iter_batches(
     for first, stop in batch_bounds(np.diff(before), max(1, IDS_PER_BATCH // params.max_sequence_length)):
         offsets = packing.row_offsets[first : stop + 1]
         order = packing.order[offsets[0] : offsets[-1]]
-        yield _make_batch(episode, order, offsets - offsets[0], episode_path, params, pad_token_id)
+        yield _make_batch(episode, order, offsets - offsets[0], episode_path, params)
 
 
 def _make_batch(
-    episode: EncodedEpisode, order: Int64s, row_offsets: Int64s, episode_path: str, params: FslParams, pad_token_id: int
+    episode: EncodedEpisode, order: Int64s, row_offsets: Int64s, episode_path: str, params: FslParams
 ) -> pa.RecordBatch:
     """Make rows of the events `order`; row r holds `order[row_offsets[r]:row_offsets[r + 1]]`."""
     num_rows, length = len(row_offsets) - 1, params.max_sequence_length
@@ -140,7 +136,7 @@ def _make_batch(
     ids_before = np.concatenate([[0], np.cumsum(_num_tokens_in_rows(episode, order, row_offsets))])
     row_ids = ids_before[row_offsets]
     num_tokens = np.diff(row_ids)
-    input_ids = episode.table.take_padded_ids(codes, code_offsets[row_offsets[1:]], length - num_tokens, pad_token_id)
+    input_ids = episode.table.take_padded_ids(codes, code_offsets[row_offsets[1:]], length - num_tokens)
     attention_mask = (np.arange(length, dtype=np.int32) < num_tokens.astype(np.int32)[:, None]).view(np.uint8)
     if params.write_texts:
         texts = gather(episode.table.texts, codes, code_offsets[row_offsets]).cast(pa.string())
@@ -192,19 +188,16 @@ def _ledger(episode: EncodedEpisode, packing: Packing, params: FslParams, *, too
     dropped = {"not_encodable": not_encodable, "too_long": too_long, **packing.dropped}
     altered = {key: value for key, value in episode.encoded.counts.items() if key != "not_encodable"}
     read, kept = len(episode.events), len(packing.order)
+    num_events = np.bincount(packed_kinds, minlength=len(EventKind)).tolist()
+    tokens = np.bincount(packed_kinds, packed_tokens, len(EventKind)).tolist()  # as float64: exact below 2**53
     by_kind = {
-        kind.name.lower(): {
-            "events": int((packed_kinds == kind).sum()),
-            "tokens": int(packed_tokens[packed_kinds == kind].sum()),
-        }
-        for kind in EventKind
-        if (packed_kinds == kind).any()
+        kind.name.lower(): {"events": num_events[kind], "tokens": int(tokens[kind])} for kind in EventKind if num_events[kind]
     }
     return {
         "rows": num_rows,
         "tokens": int(packed_tokens.sum()),
         "padding_tokens": int(num_rows * params.max_sequence_length - packed_tokens.sum()),
-        "images": int((packed_kinds == EventKind.SCREEN).sum()),
+        "images": num_events[EventKind.SCREEN],
         "events": {**topic_counts(read, kept, dropped), "altered": altered},
         "dropped_rows": {k: v for k, v in packing.dropped_rows.items() if v},
         "by_kind": by_kind,

@@ -6,6 +6,7 @@ arrays. Message indexes are used where they are sound; else the records are walk
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from dataclasses import dataclass, replace
 import lz4.frame
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import zstandard
 from zlib_ng import zlib_ng
 
@@ -31,8 +31,17 @@ MAX_CHUNK_BYTES = 1 << 30
 
 # Bytes that one byte of data can unfold to: zstd's densest block has 4 bytes for 128 KiB, lz4 adds 255 per byte.
 _MAX_GROWTH = {"zstd": 32768, "lz4": 255}
-_UNZSTD_KNOWN = pa.Codec("zstd")  # into Arrow's own memory, which it keeps: a quarter faster, but the size must be known
 _PREFIX_BYTES = records.RECORD_HEAD_BYTES + records.MESSAGE_HEAD_BYTES
+
+
+class _PerThread(threading.local):
+    """A decompressor is made once, and used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor()
+
+
+_PER_THREAD = _PerThread()
 
 
 class DamagedChunkError(ValueError):
@@ -129,7 +138,10 @@ def _unfold(data: records.Buffer, chunk: Chunk) -> bytes | memoryview:
     if chunk.compression == "lz4":
         return bytes(lz4.frame.LZ4FrameDecompressor().decompress(bytes(data), max_length=limit + 1))
     if zstandard.frame_content_size(data) == limit:
-        return memoryview(_UNZSTD_KNOWN.decompress(pa.py_buffer(data), limit))
+        try:
+            return _PER_THREAD.zstd.decompress(data, allow_extra_data=False)
+        except zstandard.ZstdError:
+            pass  # broken, or not the only frame: told below
     # A frame that does not name its size, names another, or is one of several: unfold at most one byte more than claimed.
     return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read(limit + 1)
 

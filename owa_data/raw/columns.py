@@ -57,9 +57,9 @@ class MessageColumns:
         return len(self.times_ns)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenChunk:
-    """One sound chunk: its records, and the messages in it."""
+    """One sound chunk: its records, until the next chunk is opened, and the messages in it."""
 
     content: bytes | memoryview
     spans: MessageSpans
@@ -107,7 +107,11 @@ def iter_chunks(
             lost = len(spans.of_channels(unknown))
             damage.append(Damage(chunk.data_offset, f"messages of channels {sorted(unknown)} that no record declares", 0, lost))
         found = spans.of_channels({i for i in spans.channel_ids if i not in unknown and wants(layout.channels[i])})
-        yield OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, damage))
+        opened = OpenChunk(content, found if trust == "bytes" else _with_times(chunk, found, damage))
+        del content
+        yield opened
+        # Whoever still holds the chunk does not hold its memory: the next one unfolds into it while it is in cache.
+        opened.content = b""
 
 
 def _find_messages(

@@ -47,7 +47,8 @@ class QuotedPayloads:
 
     def to_pylist(self) -> list[bytes]:
         """Return all payloads as bytes, unquoted."""
-        return self.plain().to_pylist()
+        decode = msgspec.json.Decoder(str).decode
+        return [decode(b'"%s"' % payload).encode() for payload in self.stored.to_pylist()]
 
 
 def quote(text: str) -> str:

@@ -20,23 +20,23 @@ from tests.strategies import event_table
 
 KNOWN = [name for name in ENCODERS if create_encoder(name).pieces]
 
-TABLE = PieceTable.from_ids(["a", "bb", "none"], [[1], [2, 3], []])
+TABLE = PieceTable.from_ids(["a", "bb", "none"], [[1], [2, 3], []], pad_token_id=9)
 
 
 def test_rows_are_filled_up() -> None:
-    ids = TABLE.take_padded_ids(np.array([0, 1, 1]), np.array([1, 3]), np.array([2, 0]), pad_token_id=9)
+    ids = TABLE.take_padded_ids(np.array([0, 1, 1]), np.array([1, 3]), np.array([2, 0]))
     assert ids.dtype == np.int32
     assert ids.tolist() == [1, 9, 9, 2, 3, 2, 3]
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.integers(0, 4)), max_size=6))
+@given(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.integers(0, 4) | st.integers(254, 1026)), max_size=6))
 def test_each_row_is_its_pieces_and_its_pads(rows: list[tuple[list[int], int]]) -> None:
     ids = [[1], [2, 3], []]
     codes = np.array([code for row, _ in rows for code in row], np.int64)
     ends = np.cumsum([len(row) for row, _ in rows], dtype=np.int64)
     pads = np.array([num_pads for _, num_pads in rows], np.int64)
     expected = [number for row, num_pads in rows for number in [*(n for code in row for n in ids[code]), *[9] * num_pads]]
-    assert TABLE.take_padded_ids(codes, ends, pads, pad_token_id=9).tolist() == expected
+    assert TABLE.take_padded_ids(codes, ends, pads).tolist() == expected
 
 
 def test_numbers_that_are_written_alike_share_their_pieces() -> None:
@@ -49,7 +49,7 @@ def test_numbers_that_are_written_alike_share_their_pieces() -> None:
 
 
 def test_a_table_of_tokens_side_by_side() -> None:
-    table = PieceTable.from_tokens([("a", "b"), ("image",), ()], {"a": [7], "b": [300], "image": [1, 2, 3]})
+    table = PieceTable.from_tokens([("a", "b"), ("image",), ()], {"a": [7], "b": [300], "image": [1, 2, 3]}, 0)
     assert table.texts.to_pylist() == ["ab", "image", ""]
     assert table.num_ids.tolist() == [2, 3, 0]
     assert [np.frombuffer(part, "<i4").tolist() for part in table.ids.to_pylist()] == [[7, 300], [1, 2, 3], []]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcap_owa.highlevel import McapMessage
 
-from owa_data.event.rows import WrappedRows, unwrap_payloads
+from owa_data.event.rows import WrappedRows, message_spans, unwrap_payloads
 from owa_data.raw import messages
 from owa_data.raw.payloads import PayloadPool, Payloads
 from owa_data.raw.templates import TemplatePayloads, concat_payloads
@@ -29,10 +29,10 @@ def test_wrapping_is_the_ecosystems_form_and_unwrapping_undoes_it(rows: list[tup
     for (code, time, text), message in zip(rows, wrapped.to_pylist(), strict=True):
         parsed = McapMessage.model_validate_json(message)
         assert (parsed.topic, parsed.message_type, parsed.timestamp, parsed.message.decode()) == (*KINDS[code], time, text)
-    assert unwrap_payloads(KINDS, codes, times, wrapped.cast(pa.large_binary())).to_pylist() == [
+    assert unwrap_payloads(KINDS, codes, times, Payloads.of(wrapped.cast(pa.large_binary()))).to_pylist() == [
         text.encode() for _, _, text in rows
     ]
-    half = wrapped.slice(len(rows) // 2).cast(pa.large_binary())
+    half = Payloads.of(wrapped.slice(len(rows) // 2).cast(pa.large_binary()))
     assert unwrap_payloads(KINDS, codes[len(rows) // 2 :], times[len(rows) // 2 :], half).to_pylist() == [
         text.encode() for _, _, text in rows[len(rows) // 2 :]
     ]
@@ -63,3 +63,30 @@ def test_templates_are_wrapped_as_their_payloads_are(room_bytes: int) -> None:
         expected = wrap_payloads(KINDS, codes[rows], times[rows], plain.take(rows)) if chosen else pa.array([], pa.binary())
         assert wrapped.write(rows).equals(expected)
         assert len(pool.octets) == num_bytes, "a batch leaves nothing behind"
+
+
+def column_table(*chunks: list[bytes]) -> pa.Table:
+    return pa.table({"mcap_message": pa.chunked_array([pa.array(chunk, pa.binary()) for chunk in chunks], pa.binary())})
+
+
+def in_a_file(table: pa.Table) -> pa.Table:
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        return pa.ipc.open_stream(stream.getvalue()).read_all()
+
+
+@pytest.mark.parametrize("chunks", [[[b"a", b"bb"], [], [b"", b"ccc"]], [[b"", b""]], [[b"a"], [b"", b""]], [[]], []])
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_messages_are_seen_as_they_are_in_files_and_in_memory(chunks: list[list[bytes]], start: int) -> None:
+    table = column_table(*chunks)
+    for rows in (table, in_a_file(table)):
+        expected = [message for chunk in chunks for message in chunk][start:]
+        assert message_spans(rows.slice(start)).to_pylist() == expected
+
+
+def test_messages_of_a_file_are_not_copied() -> None:
+    rows = in_a_file(column_table([b"a" * 100], [b"b" * 100]))
+    spans = message_spans(rows)
+    places = [chunk.buffers()[2].address for chunk in rows["mcap_message"].chunks]
+    assert (spans.octets.ctypes.data + spans.starts).tolist() == places

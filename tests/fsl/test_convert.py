@@ -27,12 +27,12 @@ from tests.fsl.test_tokenizer import BYTE, internvl3
 from tests.strategies import event_tables
 
 BYTE_EXTENDED = extend_tokenizer(load_tokenizer(BYTE), factorized().vocabulary, image_span(BYTE.image))
-BYTE_TABLE = PieceTable.from_ids(factorized().pieces, BYTE_EXTENDED.ids_of_pieces(factorized().pieces))
+BYTE_TABLE = PieceTable.from_ids(factorized().pieces, BYTE_EXTENDED.ids_of_pieces(factorized().pieces), 256)
 
 
-def convert(table: pa.Table, pieces: PieceTable = BYTE_TABLE, pad_token_id: int = 256, **knobs: object) -> tuple[pa.Table, dict]:
+def convert(table: pa.Table, pieces: PieceTable = BYTE_TABLE, **knobs: object) -> tuple[pa.Table, dict]:
     params = FslParams(**knobs)
-    batches, ledger = convert_events(table, "a.mcap", params, factorized(), lambda _: pieces, pad_token_id)
+    batches, ledger = convert_events(table, "a.mcap", params, factorized(), lambda _: pieces)
     return pa.Table.from_batches(list(batches), FSL_SCHEMA), ledger
 
 
@@ -42,8 +42,8 @@ def test_golden_rows_equal_upstreams() -> None:
     )
     params = internvl3()
     extended = extend_tokenizer(load_tokenizer(params), factorized().vocabulary, image_span(params.image))
-    pieces = PieceTable.from_ids(factorized().pieces, extended.ids_of_pieces(factorized().pieces))
-    rows, _ = convert(events, pieces, extended.pad_token_id)
+    pieces = PieceTable.from_ids(factorized().pieces, extended.ids_of_pieces(factorized().pieces), extended.pad_token_id)
+    rows, _ = convert(events, pieces)
     golden = np.load(shared_path("golden/fsl.npz"))
     ids = np.array(rows["input_ids"].to_pylist())
     mask = np.array(rows["attention_mask"].to_pylist())

@@ -63,9 +63,9 @@ def convert(table: pa.Table, tokenizer: str, encoder: str, start_ns: int = 0, **
     extended = prepared(tokenizer, encoder)[0]
 
     def table_of(pieces: Sequence[str]) -> PieceTable:
-        return PieceTable.from_ids(pieces, extended.ids_of_pieces(pieces))
+        return PieceTable.from_ids(pieces, extended.ids_of_pieces(pieces), extended.pad_token_id)
 
-    batches, ledger = convert_events(table, "a.mcap", params, made, table_of, extended.pad_token_id, start_ns)
+    batches, ledger = convert_events(table, "a.mcap", params, made, table_of, start_ns)
     rows = pa.Table.from_batches(list(batches), FSL_SCHEMA).to_pylist()
     assert ledger["tokens"] == sum(row["num_tokens"] for row in rows)
     assert ledger["rows"] == len(rows)

@@ -59,8 +59,7 @@ def describe_rows(events: pa.Table, encoder_name: str) -> str:
         "toy.mcap",
         params,
         encoder,
-        lambda pieces: PieceTable.from_ids(pieces, extended.ids_of_pieces(pieces)),
-        extended.pad_token_id,
+        lambda pieces: PieceTable.from_ids(pieces, extended.ids_of_pieces(pieces), extended.pad_token_id),
     )
     rows = pa.Table.from_batches(list(batches)).to_pylist()
     return "".join(json.dumps([row["texts"], row["input_ids"][: row["num_tokens"]]]) + "\n" for row in rows[:6])

@@ -1,13 +1,15 @@
-"""Messages of one chunk, by its message indexes: found where they are, and nowhere else."""
+"""One chunk: its records unfolded, and its messages found where its indexes say and nowhere else."""
 
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import zstandard
 
-from owa_data.raw.chunks import MessageSpans, spans_by_index, spans_by_walk
+from owa_data.raw.chunks import DamagedChunkError, MessageSpans, decompress, spans_by_index, spans_by_walk
 from owa_data.raw.records import MESSAGE, MESSAGE_INDEX, Chunk, Declarations, MalformedRecordError
 from owa_data.store.source import MemorySource
 
@@ -95,3 +97,36 @@ def test_a_record_of_a_length_that_no_message_has_is_refused(length: int, check:
 def test_an_index_that_says_another_thing_than_the_records_is_refused(entries: dict[int, list[tuple[int, int]]]) -> None:
     with pytest.raises(MalformedRecordError):
         find(entries, check=True)
+
+
+def unfold(data: bytes, num_bytes: int) -> bytes:
+    return bytes(decompress(MemorySource("x", data), Chunk(0, len(data), "zstd", num_bytes, 0, {}), check_crc=True))
+
+
+ZSTD = zstandard.compress(RECORDS)
+SKIPPABLE = struct.pack("<II", 0x184D2A50, 3) + b"abc"
+
+
+@pytest.mark.parametrize("data", [ZSTD, ZSTD + SKIPPABLE, ZSTD + zstandard.compress(b""), SKIPPABLE + ZSTD])
+def test_frames_unfold_to_the_records(data: bytes) -> None:
+    assert unfold(data, len(RECORDS)) == RECORDS
+
+
+def test_records_may_be_in_several_frames() -> None:
+    assert unfold(ZSTD + zstandard.compress(b"more"), len(RECORDS) + 4) == RECORDS + b"more"
+
+
+@pytest.mark.parametrize(
+    "data", [ZSTD + zstandard.compress(b"more"), ZSTD + b"garbage", ZSTD[:-3], ZSTD[:9] + b"\xff" + ZSTD[10:]]
+)
+def test_what_is_not_the_records_as_claimed_is_damaged(data: bytes) -> None:
+    with pytest.raises(DamagedChunkError):
+        unfold(data, len(RECORDS))
+
+
+def test_threads_unfold_side_by_side() -> None:
+    contents = [bytes([number]) * 300_000 + RECORDS for number in range(8)]
+    folded = [zstandard.compress(content) for content in contents]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda index: unfold(folded[index % 8], len(contents[0])), range(160)))
+    assert all(content == contents[index % 8] for index, content in enumerate(found))

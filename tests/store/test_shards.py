@@ -44,13 +44,13 @@ def test_conversions_cut_batches_by_bytes_and_rows_stay_the_same(tmp_path: Path,
     recording = tmp_path / "a.mcap"
     write_recording(recording, simulate(SimulationParams(duration_s=20, screen_hz=20), 0), "a.mkv", (64, 48), "test")
     encoder = create_encoder("factorized")
-    table = PieceTable.from_ids(encoder.pieces, [[number] for number in range(len(encoder.pieces))])
+    table = PieceTable.from_ids(encoder.pieces, [[number] for number in range(len(encoder.pieces))], 0)
 
     def convert() -> tuple[pa.Table, pa.Table, pa.Table]:
         with open_source(recording) as source:
             batches, _ = convert_recording(source, "a.mcap", EventParams(), trust="nothing")
             event = pa.Table.from_batches(list(batches))
-        batches, _ = to_fsl(event, "a.mcap", FslParams(max_sequence_length=64), encoder, lambda _: table, 0)
+        batches, _ = to_fsl(event, "a.mcap", FslParams(max_sequence_length=64), encoder, lambda _: table)
         fsl = pa.Table.from_batches(list(batches))
         batches, _ = to_bins(event, "a.mcap", BinnedParams(), bins_at_rate)
         return event, fsl, pa.Table.from_batches(list(batches))
