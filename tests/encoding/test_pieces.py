@@ -29,7 +29,7 @@ def test_rows_are_filled_up() -> None:
     assert ids.tolist() == [1, 9, 9, 2, 3, 2, 3]
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.integers(0, 4) | st.integers(254, 1026)), max_size=6))
+@given(st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.integers(0, 4) | st.integers(1022, 3000)), max_size=6))
 def test_each_row_is_its_pieces_and_its_pads(rows: list[tuple[list[int], int]]) -> None:
     ids = [[1], [2, 3], []]
     codes = np.array([code for row, _ in rows for code in row], np.int64)
