@@ -7,6 +7,9 @@ if __name__ == "__main__":
     import pickle
     import sys
 
+    from stages.start import start_lean
+
+    start_lean()  # as a stage does, before Arrow is imported
     from benchmarks.stages import run_stage
 
     build, stage = pickle.load(sys.stdin.buffer)
