@@ -26,7 +26,7 @@ from benchmarks.stages import Row, build_datasets, in_own_process, measure_stage
 from owa_data.params import TokenizerParams
 
 FOLDER = Path(__file__).parent
-_BASELINE_ROUNDS = 3
+_BASELINE_ROUNDS = 5
 OTHERS = ("benchmarks.transforms", "benchmarks.loader")
 
 
@@ -59,6 +59,7 @@ def measure(cache: Path, hours: Sequence[int], *, full: bool) -> dict[str, Any]:
     baselines = []
     for _ in range(_BASELINE_ROUNDS if full else 1):
         split = _split_of(events, names)
+        os.sync()  # as before the stages
         baselines.append(measure_baseline(recordings, split, names, first, work / "baseline", whole=full))
         turns.append(measure_stages(corpus, most, 2, first, work))
     results |= {"baseline": baselines, "beside_baseline": turns}

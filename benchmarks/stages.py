@@ -124,6 +124,7 @@ class _Build:
 
     @contextmanager
     def timed(self, stage: str) -> Any:
+        os.sync()  # what was written and deleted before is done with on the disk, too, and does not hold up this
         fill_free_memory(self.folder.parent)
         before = reset_peak()
         wall, cpu = time.perf_counter(), time.process_time()
