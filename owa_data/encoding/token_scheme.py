@@ -240,7 +240,8 @@ class TokenScheme:
         times = events.times_ns[matrix.sources] // TIME_UNIT_NS
         for kind in TYPE_TOKENS:
             rows = matrix.rows_of(kind)
-            column = self._put(matrix, rows, 0, kind, times[rows])
+            self._put(matrix, rows, 0, kind, times[rows])
+        column = len(self._fields[EventKind.SCREEN])  # the time's, as in events of any kind
         matrix.put(matrix.rows_of(EventKind.SCREEN), column, _IMAGE_CODE)
         self._put_keyboard(matrix, column, events)
         counts |= self._put_mouse(matrix, column, events)

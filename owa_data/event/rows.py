@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from owa_data.errors import SchemaError
 from owa_data.raw.decimal import decimal_text, num_characters
 from owa_data.raw.payloads import PayloadPool, Payloads, copy_runs, offsets_of
 from owa_data.raw.quoted import QuotedPayloads, quote, quote_payloads
@@ -102,11 +103,20 @@ def _whole_of(block: pa.Buffer) -> pa.Buffer:
 
 
 def unwrap_payloads(kinds: list[tuple[str, str]], codes: Int64s, times_ns: Int64s, messages: Payloads) -> QuotedPayloads:
-    """Return the payloads of `message_spans`: the inverse of `WrappedRows`, with the same arguments; none is copied."""
+    """Return the payloads of `message_spans`: the inverse of `WrappedRows`, with the same arguments; none is copied.
+
+    Raises:
+        SchemaError: A message is shorter than its envelope: another program wrote it.
+    """
     if not len(messages):
         return QuotedPayloads(messages)
     envelopes = [_envelope(kind) for kind in kinds]
     head_bytes = np.array([len(head.encode()) for head, _ in envelopes], np.int64)
     tail_bytes = np.array([len(tail.encode()) for _, tail in envelopes], np.int64)
     starts = messages.starts + head_bytes[codes] + num_characters(times_ns) + len(_MIDDLE)
-    return QuotedPayloads(Payloads(messages.octets, starts, messages.ends - tail_bytes[codes]))
+    ends = messages.ends - tail_bytes[codes]
+    if (starts > ends).any():
+        raise SchemaError(
+            "event rows hold messages that are not in the form in which `event` writes them; rebuild the event dataset"
+        )
+    return QuotedPayloads(Payloads(messages.octets, starts, ends))

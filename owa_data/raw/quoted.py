@@ -7,6 +7,7 @@ Both directions are a few operations over all payloads together. What is read of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from owa_data.errors import BROKEN_JSON, SchemaError
 from owa_data.raw.payloads import Int64s, Payloads, offsets_of
 
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
@@ -21,7 +23,7 @@ _SPACE, _QUOTE, _BACKSLASH = b' "\\'
 
 @dataclass(frozen=True, slots=True)
 class QuotedPayloads:
-    r"""Payloads of which `stored` are the quoted forms.
+    r"""Payloads of which `stored` are the quoted forms. To unquote one that is no JSON string is a `SchemaError`.
 
     Example:
         >>> QuotedPayloads(Payloads.of([rb"{\"vk\":87}"])).to_pylist()
@@ -35,7 +37,7 @@ class QuotedPayloads:
 
     def __getitem__(self, index: int) -> bytes:
         """Return one payload."""
-        return msgspec.json.decode(b'"%s"' % self.stored[index], type=str).encode()
+        return _unquote_each([self.stored[index]])[0]
 
     def take(self, rows: Int64s | npt.NDArray[np.bool_] | slice) -> QuotedPayloads:
         """Choose payloads by index, by mask or by slice; no payload is copied."""
@@ -47,8 +49,8 @@ class QuotedPayloads:
 
     def to_pylist(self) -> list[bytes]:
         """Return all payloads as bytes, unquoted."""
-        decode = msgspec.json.Decoder(str).decode
-        return [decode(b'"%s"' % payload).encode() for payload in self.stored.to_pylist()]
+        # As a list first: for a few of many that is far less than Arrow reserves for a copy.
+        return _unquote(pa.array(self.stored.to_pylist(), pa.large_binary())).to_pylist()
 
 
 def quote(text: str) -> str:
@@ -83,8 +85,15 @@ def _unquote(quoted: pa.LargeBinaryArray) -> Payloads:
         offsets = offsets - _count_before(is_backslash, offsets)
         plain = octets.tobytes().translate(None, b"\\")
         return Payloads(np.frombuffer(plain, np.uint8), offsets[:-1], offsets[1:])
+    return Payloads.of(_unquote_each(quoted.to_pylist()))
+
+
+def _unquote_each(quoted: Sequence[bytes]) -> list[bytes]:
     decode = msgspec.json.Decoder(str).decode
-    return Payloads.of([decode(b'"%s"' % payload).encode() for payload in quoted.to_pylist()])
+    try:
+        return [decode(b'"%s"' % payload).encode() for payload in quoted]
+    except BROKEN_JSON as error:
+        raise SchemaError(f"event rows hold a message that is no JSON string ({error}); rebuild the event dataset") from error
 
 
 def _offsets(array: pa.Array) -> Int64s:
